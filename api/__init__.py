@@ -1,0 +1,1 @@
+"""The front door: validates, authenticates, records and enqueues; never touches a GPU."""

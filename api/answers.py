@@ -1,0 +1,39 @@
+"""One job -> the public answers."""
+
+from typing import Any
+
+from api.dialects import Dialect
+from shared.jobs import JobRecord
+from shared.outcome import meta
+
+HINT = "Your image is processing in background, you can get this image using fetch API: {url}"
+LATER = "Try to fetch request after seconds estimated"
+
+
+def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str) -> dict[str, Any]:
+    """A job that is not done; `eta` in seconds, an upper bound."""
+    url = public_url.rstrip("/") + dialect.fetch_path.format(id=record.job.id)
+    return {
+        "status": "processing",
+        "tip": HINT.format(url=url),
+        "eta": eta,
+        "message": LATER,
+        "messege": LATER,
+        "fetch_result": url,
+        "id": record.job.id,
+        "output": [],
+        "meta": meta(record),
+    }
+
+
+def not_found(job_id: str) -> dict[str, Any]:
+    """An id that is unknown, or another tenant's."""
+    message = "Request not found"
+    return {
+        "status": "failed",
+        "id": int(job_id) if job_id.isdecimal() and len(job_id) <= 16 else "",
+        "message": message,
+        "messege": message,
+        "output": [],
+        "tip": "Make sure the id is one that this key received, and that it has not expired",
+    }

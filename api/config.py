@@ -1,0 +1,22 @@
+"""What only the front door needs to know."""
+
+from datetime import timedelta
+
+from shared.config import Settings
+
+
+class ApiSettings(Settings):
+    """Settings, plus the door's own."""
+
+    sync_wait: timedelta = timedelta(seconds=20)
+    """How long a request without a webhook waits for its result; proxies tend to cut at 30-60 s."""
+    longest_wait: timedelta = timedelta(seconds=55)
+    """The most that `Prefer: wait=N` can ask for."""
+    errors_as_200: bool = False
+    """Answer errors under HTTP 200, for clients that read the body only."""
+    most_waiting: int = 100_000
+    """Jobs of a pool that wait at a time; one more is refused with 503."""
+    max_body: int = 33 * 2**20
+    """Bytes of a request: two images of 12 MiB as base64, and the rest."""
+    max_image: int = 12 * 2**20
+    """Bytes of an image sent inline."""

@@ -1,0 +1,150 @@
+"""The way of a request through the door: images stored, job recorded, result waited for."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api.answers import processing
+from api.config import ApiSettings
+from api.dialects import DIALECTS, Dialect
+from api.errors import ApiError, InvalidFields, RepeatedKey, TooManyJobs, Unavailable
+from api.images import decode_base64, is_address
+from api.requests import Img2ImgRequest
+from api.waiting import Waiting
+from shared.egress import Guard, Refused, check_url
+from shared.jobs import Job, JobRecord
+from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
+from shared.models import SCHEDULERS, ModelCard, Registry
+from shared.object_store import ObjectStore, input_key
+from shared.outcome import outcome
+from shared.tenants import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Everything a route needs to answer for a job."""
+
+    settings: ApiSettings
+    registry: Registry
+    submissions: Submissions
+    waiting: Waiting
+    store: ObjectStore
+    guard: Guard
+
+    async def submit(
+        self,
+        fields: Mapping[str, Any],
+        tenant: Tenant,
+        dialect: Dialect,
+        *,
+        wait: float | None,
+        idempotency_key: str,
+    ) -> dict[str, Any]:
+        """Accept an image-to-image request and answer it, waiting up to `wait` seconds for the result."""
+        request = Img2ImgRequest.read(fields)
+        card = self._card(self.settings.default_model)
+        job = request.to_job(
+            tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
+        )
+        job = await self._with_inputs(job)
+        submission = Submission(
+            job,
+            weight=tenant.weight,
+            most_live=tenant.most_live,
+            most_waiting=self.settings.most_waiting,
+            idempotency_key=idempotency_key,
+            digest=_digest(fields),
+        )
+        with self.waiting.for_job(job.id) as finished:
+            receipt = await self.submissions.submit(submission)
+            await self._refuse(receipt, tenant, card.pool)
+            seconds = self._patience(wait, webhook=job.webhook is not None)
+            if receipt.outcome is Outcome.ACCEPTED and seconds > 0:
+                await _wait(finished, seconds)
+        record = await self.submissions.find(receipt.job_id, tenant.tenant)
+        if record is None:
+            raise Unavailable
+        return await self.answer(record)
+
+    async def answer(self, record: JobRecord) -> dict[str, Any]:
+        """The job as it stands."""
+        if record.state.is_final:
+            return outcome(record, self.store.links)
+        load = await self.submissions.load(record.job.pool)
+        eta = load.eta(await self.submissions.ahead(record))
+        return processing(record, eta, DIALECTS[record.job.dialect], self.settings.public_url)
+
+    def _card(self, model_id: str) -> ModelCard:
+        card = self.registry.get(model_id)
+        if card is None:
+            raise ApiError("Model id not found")
+        return card
+
+    async def _with_inputs(self, job: Job) -> Job:
+        """The job with its inline images stored and its addresses checked as far as they show."""
+        params = job.params
+        init_image = await self._input("init_image", params.init_image)
+        mask_image = params.mask_image and await self._input("mask_image", params.mask_image)
+        if job.webhook:
+            self._check("webhook", job.webhook)
+        params = params.model_copy(update={"init_image": init_image, "mask_image": mask_image})
+        return job.model_copy(update={"params": params})
+
+    async def _input(self, field: str, image: str) -> str:
+        if is_address(image):
+            return self._check(field, image)
+        try:
+            data = decode_base64(image, self.settings.max_image)
+        except ValueError as error:
+            raise _invalid(field, str(error)) from None
+        key = input_key()
+        await asyncio.to_thread(self.store.put, key, data, "application/octet-stream")
+        return key
+
+    def _check(self, field: str, url: str) -> str:
+        try:
+            return check_url(url, self.guard)
+        except Refused as error:
+            raise _invalid(field, f"cannot be used: {error.reason}") from None
+
+    async def _refuse(self, receipt: Receipt, tenant: Tenant, pool: str) -> None:
+        match receipt.outcome:
+            case Outcome.CONFLICT:
+                raise RepeatedKey
+            case Outcome.TENANT_FULL:
+                load = await self.submissions.load(pool)
+                raise TooManyJobs(tenant.most_live, retry_after=int(load.eta(0)))
+            case Outcome.FULL | Outcome.COLLISION:
+                raise Unavailable
+
+    def _patience(self, asked: float | None, *, webhook: bool) -> float:
+        if asked is not None:
+            return min(asked, self.settings.longest_wait.total_seconds())
+        return 0 if webhook else self.settings.sync_wait.total_seconds()
+
+
+def _scheduler(request: Img2ImgRequest, card: ModelCard) -> str:
+    if request.scheduler is None:
+        return card.scheduler
+    if request.scheduler not in SCHEDULERS:
+        raise _invalid("scheduler", f"must be one of {', '.join(SCHEDULERS)}")
+    return request.scheduler
+
+
+def _invalid(field: str, reason: str) -> InvalidFields:
+    return InvalidFields({field: [f"The {field.replace('_', ' ')} {reason}."]})
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    body = {name: value for name, value in fields.items() if name != "key"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

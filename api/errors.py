@@ -1,0 +1,124 @@
+"""Every refusal, as the public API words it, and the handlers that answer with it.
+
+ApiError
+├─ InvalidKey        401
+├─ InvalidFields     400, with the texts of each field
+├─ UnreadableBody    400
+├─ TooManyJobs       429, with retry_after
+├─ RepeatedKey       409
+└─ Unavailable       503, with retry_after
+"""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from shared.ledger.connect import UNAVAILABLE
+
+log = logging.getLogger(__name__)
+
+CHECKLIST = (
+    "1. Make sure you are passing Content-Type: application/json in header. "
+    "2. Make sure you are doing POST request with valid JSON. "
+    "3. Make sure your JSON does not have error, use jsonlint to validate json array. "
+    "4. Make sure you have valid API key."
+)
+
+
+class ApiError(Exception):
+    """A refusal: its status and the rest of its body."""
+
+    status = 400
+
+    def __init__(self, message: str | dict[str, list[str]], **extra: Any) -> None:
+        super().__init__(message)
+        # Older clients read the misspelt name, newer ones the other.
+        self.body = {"status": "error", "message": message, "messege": message, **extra}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Retry-After, where the body has it."""
+        wait = self.body.get("retry_after")
+        return {"Retry-After": str(wait)} if wait else {}
+
+
+class InvalidKey(ApiError):
+    """No key, or one that is nobody's."""
+
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("Invalid Api Key", tip=CHECKLIST)
+
+
+class InvalidFields(ApiError):
+    """Fields that cannot be used: name -> what is wrong with it."""
+
+
+class UnreadableBody(ApiError):
+    """Not JSON, not a form."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid API Request", tip=CHECKLIST)
+
+
+class TooManyJobs(ApiError):
+    """The tenant has as many jobs as it may have."""
+
+    status = 429
+
+    def __init__(self, most: int, retry_after: int) -> None:
+        message = f"Rate limit exceeded. Maximum {most} queued requests allowed."
+        super().__init__(message, retry_after=retry_after)
+
+
+class RepeatedKey(ApiError):
+    """An idempotency key that came with another request before."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("The Idempotency-Key was used before with another request")
+
+
+class Unavailable(ApiError):
+    """Something behind the door is away or full: nothing was accepted."""
+
+    status = 503
+
+    def __init__(self, retry_after: int = 5) -> None:
+        message = "Service temporarily unavailable. Please try again later."
+        super().__init__(message, retry_after=retry_after)
+
+
+def install(app: FastAPI, *, errors_as_200: bool) -> None:
+    """Answer every refusal and every fault with a body of the public API."""
+
+    def answer(error: ApiError, status: int | None = None) -> JSONResponse:
+        code = 200 if errors_as_200 else status or error.status
+        return JSONResponse(error.body, code, headers=error.headers)
+
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)
+        return answer(error)
+
+    async def away(_: Request, error: Exception) -> JSONResponse:
+        log.error("a system behind the door is away", extra={"error": type(error).__name__})
+        return answer(Unavailable())
+
+    async def http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return answer(ApiError(str(error.detail)), error.status_code)
+
+    async def fault(_: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", exc_info=error)
+        return answer(ApiError("Internal server error. Please try again."), 500)
+
+    app.add_exception_handler(ApiError, refused)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, away)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, fault)

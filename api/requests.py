@@ -1,0 +1,158 @@
+"""The public image-to-image request, leniently read, and the one Job it becomes."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from api.dialects import Dialect
+from api.errors import InvalidFields
+from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
+from shared.models import ModelCard
+
+QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resolution"
+"""What `enhance_prompt` appends."""
+
+
+def _no_control_characters(text: str) -> str:
+    if any(ord(character) < 32 and character not in "\t\n\r" for character in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _random_when_negative(seed: Any) -> Any:
+    return None if str(seed).strip() == "-1" else seed
+
+
+def _between_1_and_4(samples: Any) -> Any:
+    # v3 clients ask for more than there is and expect the most there is.
+    return 4 if str(samples).isdecimal() and int(samples) > 4 else samples
+
+
+Text = Annotated[str, Field(max_length=2000), BeforeValidator(_no_control_characters)]
+Side = Annotated[int, Field(ge=1, le=8192)]
+
+
+class Img2ImgRequest(BaseModel):
+    """`POST /api/v3/img2img`. Numbers may come as strings; null, "" and "null" mean absent."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    prompt: Annotated[Text, Field(min_length=1, description="What to paint")]
+    init_image: Annotated[str, Field(description="A URL, base64, or a data URI: PNG, JPEG or WebP")]
+    mask_image: Annotated[
+        str | None, Field(description="Same forms; white is repainted, black is kept")
+    ] = None
+    negative_prompt: Annotated[Text | None, Field(description="What to avoid")] = None
+    width: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = None
+    height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = None
+    samples: Annotated[
+        int, Field(ge=1, le=4, description="Images, 1 to 4"), BeforeValidator(_between_1_and_4)
+    ] = 1
+    num_inference_steps: Annotated[
+        int,
+        Field(
+            ge=1, le=51, validation_alias=AliasChoices("num_inference_steps", "steps"),
+            description="Length of the denoising schedule, 1 to 51",
+        ),
+    ] = 20  # fmt: skip
+    strength: Annotated[
+        float,
+        Field(
+            ge=0, le=1, validation_alias=AliasChoices("strength", "prompt_strength"),
+            description="Share of the schedule that is run: 0 keeps the init image, 1 replaces it",
+        ),
+    ] = 0.7  # fmt: skip
+    guidance_scale: Annotated[
+        float,
+        Field(
+            ge=1, le=20, validation_alias=AliasChoices("guidance_scale", "guidance"),
+            description="How closely the prompt is followed, 1 to 20",
+        ),
+    ] = 7.5  # fmt: skip
+    scheduler: Annotated[str | None, Field(max_length=64, description="A scheduler's name")] = None
+    enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
+    safety_checker: Annotated[
+        bool, Field(description="Accepted; meta.safety_checker says which checker really ran")
+    ] = True
+    seed: Annotated[
+        int | None,
+        Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
+        BeforeValidator(_random_when_negative),
+    ] = None
+    base64: Annotated[bool, Field(description="Outputs are links to base64 text")] = False
+    webhook: Annotated[
+        str | None, Field(max_length=2048, description="Called with the result")
+    ] = None
+    track_id: Annotated[Any, Field(description="Comes back in the webhook, with its type")] = None
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Img2ImgRequest":
+        """The request in these fields; raises InvalidFields that says what is wrong with each."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise InvalidFields(_explain(error)) from None
+
+    def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: str) -> Job:
+        """The job, with every default decided; its images are still as they came."""
+        enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
+        limits = card.limits
+        seed = new_seed() if self.seed is None else self.seed
+        return Job(
+            id=new_job_id(),
+            file_prefix=str(uuid.uuid4()),
+            tenant=tenant,
+            pool=card.pool,
+            dialect=dialect.name,
+            params=Params(
+                model_id=card.model_id,
+                prompt=enhanced,
+                negative_prompt=self.negative_prompt or card.negative_prompt,
+                init_image=self.init_image,
+                mask_image=self.mask_image,
+                width=_side("width", self.width, card),
+                height=_side("height", self.height, card),
+                steps=min(self.num_inference_steps, limits.max_steps),
+                strength=self.strength,
+                guidance_scale=self.guidance_scale,
+                scheduler=scheduler,
+                seeds=sample_seeds(seed, min(self.samples, limits.max_samples)),
+                base64=self.base64,
+            ),
+            webhook=self.webhook,
+            track_id=self.track_id,
+            echo={
+                "enable_attention_slicing": "false",
+                "enhance_prompt": "yes" if self.enhance_prompt else "no",
+                "revision": card.dtype,
+                "vae": None,
+            },
+        )
+
+
+def _side(name: str, pixels: int | None, card: ModelCard) -> int | None:
+    if pixels is None:
+        return None
+    limits = card.limits
+    if not limits.min_side <= pixels <= limits.max_side:
+        allowed = f"between {limits.min_side} and {limits.max_side}"
+        raise InvalidFields({name: [f"The {name} must be {allowed}, got {pixels}."]})
+    return pixels - pixels % limits.multiple
+
+
+def _explain(error: ValidationError) -> dict[str, list[str]]:
+    """Field -> sentences; long values and anything but a plain value are not repeated."""
+    texts: dict[str, list[str]] = {}
+    for entry in error.errors(include_url=False):
+        field, reason, given = str(entry["loc"][0]), entry["msg"], entry["input"]
+        name = field.replace("_", " ")
+        if entry["type"] == "missing":
+            text = f"The {name} field is required."
+        else:
+            shown = isinstance(given, int | float) or (isinstance(given, str) and len(given) <= 40)
+            got = f", got {given!a}" if shown else ""
+            text = f"The {name} is invalid: {reason[0].lower()}{reason[1:]}{got}."
+        texts.setdefault(field, []).append(text)
+    return texts

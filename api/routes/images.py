@@ -1,0 +1,76 @@
+"""Make images, and hand out the finished ones."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException, Path, Response
+
+from api.dependencies import Caller, Fields, FrontDoor, Store
+from api.dialects import V3
+from api.requests import Img2ImgRequest
+
+router = APIRouter(tags=["images"])
+
+_SCHEMA = Img2ImgRequest.model_json_schema(by_alias=False)
+_SCHEMA["properties"] |= {"key": {"type": "string", "description": "API key"}}
+_EXAMPLE = {
+    "key": "YOUR_KEY",
+    "prompt": "a cat sitting on a bench",
+    "init_image": "https://example.com/cat.png",
+    "width": "512",
+    "height": "512",
+    "samples": "1",
+    "num_inference_steps": "30",
+    "strength": 0.7,
+    "guidance_scale": 7.5,
+    "seed": None,
+    "webhook": None,
+    "track_id": None,
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _SCHEMA, "example": _EXAMPLE},
+            "application/x-www-form-urlencoded": {"schema": _SCHEMA},
+        },
+    }
+}
+
+
+def _wait(prefer: str | None) -> float | None:
+    """Seconds that a Prefer header asks for (RFC 7240); None when it says nothing of waiting."""
+    for preference in (prefer or "").lower().replace(";", ",").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name == "respond-async":
+            return 0
+        if name == "wait" and value.strip().isdecimal():
+            return float(value)
+    return None
+
+
+@router.post("/api/v3/img2img", openapi_extra=_BODY)
+async def img2img(
+    fields: Fields,
+    tenant: Caller,
+    door: FrontDoor,
+    prefer: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[str, Header(max_length=255)] = "",
+) -> dict[str, Any]:
+    """Paint over an image. Answers `success` when it is done in time, else `processing`."""
+    return await door.submit(
+        fields, tenant, V3, wait=_wait(prefer), idempotency_key=idempotency_key
+    )
+
+
+@router.get("/generations/{name}", response_class=Response)
+async def generation(
+    name: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}-\d{1,3}\.(png|base64)$")], store: Store
+) -> Response:
+    """A finished image. Its name is the permission to read it."""
+    try:
+        stored = await asyncio.to_thread(store.get, f"generations/{name}")
+    except FileNotFoundError:
+        raise HTTPException(404, "No such image, or it has expired") from None
+    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return Response(stored.body, media_type=stored.content_type, headers=headers)

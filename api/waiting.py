@@ -1,0 +1,31 @@
+"""Callers that wait for a result: one Redis subscription per process wakes them, nothing polls."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+
+class Waiting:
+    """Who waits for which job. A lost event costs the rest of one wait, never a result."""
+
+    def __init__(self) -> None:
+        self._callers: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def for_job(self, job_id: int) -> Iterator[asyncio.Event]:
+        """An event that is set when the job ends. Enter before submitting, or the end may go unseen."""
+        event = asyncio.Event()
+        self._callers[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._callers[job_id].discard(event)
+            if not self._callers[job_id]:
+                del self._callers[job_id]
+
+    async def listen(self, finished: AsyncIterator[int]) -> None:
+        """Wake the callers of each job that ends."""
+        async for job_id in finished:
+            for event in self._callers.get(job_id, ()):
+                event.set()

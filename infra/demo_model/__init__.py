@@ -1,0 +1,1 @@
+"""The model that serves where no weights can be had."""

@@ -1,0 +1,64 @@
+"""The stack's own keys: made at the first start, kept beside its data for the owner's eyes."""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What one stack's processes and callers prove themselves with."""
+
+    keys_file: Path
+    key: str
+    webhook_secret: str
+    s3_access_key: str
+    s3_secret_key: str
+
+
+def keep_secrets(data: Path) -> Secrets:
+    """The secrets of a data folder; a restart finds the ones of the first start."""
+    keys_file = data / "keys.json"
+    (tenant, *_) = _keep(keys_file, _new_tenants)
+    s3 = _keep(data / "s3-keys.json", _new_s3_keys)
+    return Secrets(
+        keys_file=keys_file,
+        key=tenant["key"],
+        webhook_secret=tenant["webhook_secret"],
+        s3_access_key=s3["access_key"],
+        s3_secret_key=s3["secret_key"],
+    )
+
+
+def first_key(api_keys: str) -> str:
+    """A key out of `IMG2IMG_API_KEYS`; empty when none is there in the clear."""
+    if "=" in api_keys:
+        return api_keys.split(",", maxsplit=1)[0].partition("=")[2].strip()
+    entries = json.loads(Path(api_keys).read_text())
+    return next((entry["key"] for entry in entries if "key" in entry), "")
+
+
+def _keep(path: Path, make: Callable[[], Any]) -> Any:
+    if not path.exists():
+        # Complete under another name first: a kill in between must not leave half a file.
+        half = path.with_suffix(".new")
+        half.unlink(missing_ok=True)
+        with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(make(), file, indent=2)
+        half.rename(path)
+    return json.loads(path.read_text())
+
+
+def _new_tenants() -> list[dict[str, str]]:
+    webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    key = "sk_local_" + secrets.token_urlsafe(24)
+    return [{"tenant": "local", "key": key, "webhook_secret": webhook_secret}]
+
+
+def _new_s3_keys() -> dict[str, str]:
+    return {"access_key": secrets.token_hex(10), "secret_key": secrets.token_urlsafe(30)}

@@ -1,0 +1,197 @@
+"""The embedded stack as a value: start it, use its address and key, stop it."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from infra.local.child import ROOT, Child, die_with
+from infra.local.keeper import Keeper, StackError
+from infra.local.ports import free_port, is_free
+from infra.local.secrets import first_key, keep_secrets
+from infra.local.services import ALL, SERVERS, Place, services
+
+DEFAULT_PORT = 8000
+PREFIX = "IMG2IMG_"
+MODEL_PATIENCE = 300
+"""Seconds to build the demo model."""
+
+
+class Stack:
+    """All processes of the service on one data folder, which it claims when it is made.
+
+    `port` None takes 8000 or, if that is taken, a free one; 0 takes a free one. `env` holds
+    `IMG2IMG_*` settings that win over the stack's own; where they name another Redis or S3, the
+    embedded one is not started. `processes` names what to start: `worker-2` is one more worker.
+    """
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        processes: tuple[str, ...] = ALL,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        given = dict(env or {})
+        self.data = Path(data).resolve()
+        (self.data / "logs").mkdir(parents=True, exist_ok=True)
+        self._claim = _claim(self.data)
+        self._say = say
+        self._ended = threading.Event()
+        self._place = Place(
+            data=self.data,
+            api_port=_choose_port(port, say),
+            redis_port=free_port(),
+            s3_port=free_port(),
+            secrets=keep_secrets(self.data),
+            drain=float(given.get("IMG2IMG_DRAIN", "10")),
+        )
+        self.settings_env = self._place.settings() | given
+        """Every `IMG2IMG_*` setting that its processes run with."""
+        provided = {
+            "redis": "IMG2IMG_REDIS_URL" in given,
+            "s3": "IMG2IMG_S3_ENDPOINT" in given,
+        }
+        self._names = [name for name in processes if not provided.get(name)]
+        self._keeper = Keeper(
+            services(self._names, self._place), logs=self.data / "logs", env=self._env(), say=say
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return self._place.url
+
+    @property
+    def key(self) -> str:
+        """An API key that works here; empty when only its hash is known."""
+        return first_key(self.settings_env["IMG2IMG_API_KEYS"])
+
+    @property
+    def webhook_secret(self) -> str:
+        """What signs the webhooks of the stack's own tenant."""
+        return self._place.secrets.webhook_secret
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis its processes use."""
+        return self.settings_env["IMG2IMG_REDIS_URL"]
+
+    @property
+    def processes(self) -> Mapping[str, Child]:
+        """The children by name: `.pid`, `.log`, `.starts`, `.is_ready`, `.last_exit`."""
+        return self._keeper.children
+
+    def start(self) -> None:
+        """Return when everything is ready; on failure nothing is left running."""
+        try:
+            self._keeper.start()
+            self._keeper.bring_up([name for name in self._names if name in SERVERS])
+            if any(name.startswith("worker") for name in self._names):
+                self._build_demo_model()
+            self._keeper.bring_up([name for name in self._names if name not in SERVERS])
+            self._keeper.revive_the_dead()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything, in reverse order; harmless when nothing runs."""
+        if not self._ended.is_set():
+            self._say("stopping")
+        self._keeper.stop()
+        self._claim.close()
+        self._ended.set()
+
+    def wait(self) -> None:
+        """Return when the stack has been stopped."""
+        self._ended.wait()
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Signal a process; the stack starts it again when it dies of it."""
+        self.processes[name].send(number)
+
+    def await_ready(self, *names: str) -> None:
+        """Return when these are ready (again)."""
+        self._keeper.await_ready(names)
+
+    def stop_process(self, name: str) -> None:
+        """Stop one process and leave it stopped."""
+        self._keeper.stop_one(name)
+
+    def start_process(self, name: str) -> None:
+        """Start one that was stopped."""
+        self._keeper.bring_up([name])
+
+    def _env(self) -> dict[str, str]:
+        # Settings come from `env` alone, so that a developer's shell cannot change a test.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        return inherited | {"PYTHONUNBUFFERED": "1"} | self.settings_env
+
+    def _build_demo_model(self) -> None:
+        folder = Path(self.settings_env["IMG2IMG_MODELS_DIR"]) / "demo"
+        log = self.data / "logs" / "demo-model.log"
+        parent = os.getpid()
+        self._say(f"demo model in {folder}")
+        with log.open("wb") as output:
+            try:
+                subprocess.run(
+                    (sys.executable, "-m", "infra.demo_model.build", str(folder)),
+                    cwd=ROOT,
+                    env=self._env(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=MODEL_PATIENCE,
+                    check=True,
+                    preexec_fn=lambda: die_with(parent),
+                )
+            except subprocess.SubprocessError as error:
+                raise StackError(f"no demo model: {error}\n{log.read_text()[-3000:]}") from error
+
+
+def _claim(data: Path) -> IO[str]:
+    lock = (data / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise StackError(f"another stack (process {holder}) runs on {data}") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _choose_port(asked: int | None, say: Callable[[str], None]) -> int:
+    port = DEFAULT_PORT if asked is None else asked
+    if port and is_free(port):
+        return port
+    if asked:
+        raise StackError(f"port {asked} is taken; choose another with PORT=...")
+    chosen = free_port()
+    if asked is None:
+        say(f"port {DEFAULT_PORT} is taken: using {chosen}")
+    return chosen

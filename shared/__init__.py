@@ -1,0 +1,1 @@
+"""The contract between the front door and the hands: jobs, ledger, queue, store, outbound calls."""

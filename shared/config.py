@@ -1,0 +1,55 @@
+"""The settings every process reads, from `IMG2IMG_*` variables and nowhere else."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the outside systems are, and how long things live."""
+
+    model_config = SettingsConfigDict(env_prefix="IMG2IMG_", frozen=True, extra="ignore")
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+
+    s3_endpoint: str | None = None
+    """None: Amazon's own, by region."""
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "img2img"
+    s3_access_key: SecretStr | None = None
+    """None: boto3's usual chain (instance role, profile)."""
+    s3_secret_key: SecretStr | None = None
+
+    public_url: str = "http://127.0.0.1:8000"
+    """The base of every link we hand out: fetch_result and, unless `output_base_url` says otherwise, outputs."""
+    output_links: Literal["proxied", "presigned", "public"] = "proxied"
+    output_base_url: str | None = None
+    """With `output_links=public`: the CDN or bucket address that serves the bucket's keys."""
+    link_lifetime: timedelta = timedelta(days=1)
+    """How long a presigned link works."""
+
+    models_file: Path = Path("infra/models.yaml")
+    models_dir: Path = Path("models")
+    """Relative `source` paths in the models file start here."""
+    default_model: str = "demo"
+
+    api_keys: str = ""
+    """`tenant=key` pairs with commas between, or the path of a JSON file (see shared/tenants.py)."""
+    webhook_secret: SecretStr = SecretStr("")
+    """`whsec_...`; signs the webhooks of tenants that have no secret of their own."""
+
+    outbound_allow: str = ""
+    """Hosts or CIDRs, with commas between, that skip the egress guard. Empty in production."""
+    outbound_http: bool = True
+    """Whether plain http is allowed to client-given addresses."""
+
+    keep_jobs: timedelta = timedelta(days=7)
+    lease: timedelta = timedelta(seconds=15)
+    max_attempts: int = 3
+    publish_ahead: int = 16
+    """How many messages of a pool wait in Celery's queue; all other jobs wait in their tenant's lane."""
+
+    log_level: str = "INFO"

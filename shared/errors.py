@@ -1,0 +1,49 @@
+"""Every way a job can fail, as the caller is told it.
+
+JobError
+├─ BadInput         the init image or the mask cannot be fetched or decoded
+├─ OutOfMemory      the job does not fit on the device
+├─ TimedOut         the device did not finish it in time
+├─ WorkerLost       its worker died, on every attempt
+└─ InternalError    our fault, after every attempt
+"""
+
+
+class JobError(Exception):
+    """A job's final failure: `code` is stable, the message is for the caller."""
+
+    code = "job_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadInput(JobError):
+    """What the caller gave cannot be used; another attempt would not help."""
+
+    code = "bad_input"
+
+
+class OutOfMemory(JobError):
+    """The job does not fit on the device."""
+
+    code = "out_of_memory"
+
+
+class TimedOut(JobError):
+    """The device did not finish the job in time."""
+
+    code = "timed_out"
+
+
+class WorkerLost(JobError):
+    """Every worker that took the job died with it."""
+
+    code = "worker_lost"
+
+
+class InternalError(JobError):
+    """Our fault; the details are in the log, under the job's id."""
+
+    code = "internal_error"

@@ -1,0 +1,151 @@
+"""Job, its parameters, its states and its result: the words everyone uses."""
+
+import secrets
+import uuid
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import JobError
+
+MAX_JOB_ID = 2**52
+"""Ids stay exact in JSON numbers, whatever reads them."""
+MAX_SEED = 2**32
+
+
+class JobState(StrEnum):
+    """queued -> running -> succeeded | failed | cancelled; running -> queued when an attempt is lost."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can happen to the job any more."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class Frozen(BaseModel):
+    """A value: made once, never changed."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Params(Frozen):
+    """What to paint. Everything is decided: nothing here is still a default of somebody else's."""
+
+    model_id: str
+    prompt: str
+    """As it is run, enhancement included."""
+    negative_prompt: str = ""
+    init_image: str
+    """`https://...`, or the key of an uploaded object (`inputs/...`)."""
+    mask_image: str | None = None
+    """Same forms; white is repainted."""
+    width: int | None = None
+    """Pixels; None: the init image's, rounded down to what the model takes."""
+    height: int | None = None
+    steps: int
+    strength: float
+    guidance_scale: float
+    scheduler: str
+    """The diffusers class name."""
+    seeds: tuple[int, ...]
+    """One per sample."""
+    base64: bool = False
+    """Whether the outputs are base64 text objects."""
+
+    @property
+    def samples(self) -> int:
+        """How many images."""
+        return len(self.seeds)
+
+
+class Job(Frozen):
+    """What was accepted: written once, read by every process."""
+
+    id: int
+    file_prefix: str
+    """Names the first attempt's outputs; 128 random bits, so that an output's link cannot be guessed."""
+    tenant: str
+    pool: str
+    dialect: str
+    """Which public API asked, so that links and bodies come back in kind."""
+    params: Params
+    priority: int = Field(default=5, ge=0, le=9)
+    """0 overtakes 9, within the tenant."""
+    webhook: str | None = None
+    track_id: Any = None
+    """The caller's own JSON value, echoed with its type."""
+    echo: dict[str, Any] = {}
+    """Request fields that the answer's `meta` repeats and nothing here acts on."""
+
+    def attempt_prefix(self, generation: int) -> str:
+        """The file prefix of an attempt: no attempt writes over another's objects."""
+        if generation == 1:
+            return self.file_prefix
+        return str(uuid.uuid5(uuid.UUID(self.file_prefix), str(generation)))
+
+
+class Result(Frozen):
+    """What a finished job made. Keys, not links: links are made when they are read."""
+
+    keys: tuple[str, ...]
+    file_prefix: str
+    width: int
+    height: int
+    steps: int
+    """Denoising steps of the schedule that was really set."""
+    scheduler: str
+    seconds: float
+    """From claim to stored images."""
+
+
+class Failure(Frozen):
+    """Why a job failed, as the caller is told it."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: JobError) -> "Failure":
+        """The failure that an error describes."""
+        return cls(code=error.code, message=error.message)
+
+
+class JobRecord(Frozen):
+    """A job and where it stands, as the ledger holds it."""
+
+    job: Job
+    state: JobState
+    generation: int
+    attempts: int
+    step: int = 0
+    """Denoising steps done, over all samples."""
+    steps: int = 0
+    result: Result | None = None
+    failure: Failure | None = None
+    created: float
+    """Seconds since the epoch, by the ledger's clock."""
+    finished: float | None = None
+    webhook_status: str = ""
+    """delivered | given_up; empty while it is due, and without a webhook."""
+
+
+def new_job_id() -> int:
+    """A random id: reveals no volume and cannot be counted through."""
+    return secrets.randbelow(MAX_JOB_ID - 1) + 1
+
+
+def new_seed() -> int:
+    """A random seed as the public API shows them: 32 bits, unsigned."""
+    return secrets.randbelow(MAX_SEED)
+
+
+def sample_seeds(seed: int, samples: int) -> tuple[int, ...]:
+    """Each sample's own seed: seed, seed+1, ... within 32 bits."""
+    return tuple((seed + index) % MAX_SEED for index in range(samples))

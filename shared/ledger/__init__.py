@@ -1,0 +1,27 @@
+"""The truth about every job, in Redis. Only the scripts in `lua/` change it, each in one round trip.
+
+submissions   what the front door does: submit, find
+attempts      what a GPU worker does: claim, renew, finish, hand back
+deliveries    what a courier does: claim due webhooks, settle them
+reaper        what nobody may forget: lost workers, due retries, lost messages
+
+Keys (`pool` groups the workers that run the same models):
+
+job:{id}              hash    the record
+live:{tenant}         set     the tenant's jobs that are not final
+waiting:{pool}        zset    every queued job, by the time it was accepted
+lane:{pool}:{tenant}  zset    queued and not published, by priority, then age
+ring:{pool}           zset    tenants with a lane, by the virtual time of their next turn
+passes:{pool}         hash    tenant -> virtual time up to which it was served
+clock:{pool}          string  virtual time of the turn served last
+published:{pool}      zset    queued with a message on its way, by the time to look again
+gpu.{pool}            list    Celery's queue
+leases                zset    running, by the time the lease ends
+delayed               zset    queued, waiting for another try, by due time
+outbox                zset    final with an undelivered webhook, by due time
+attempts:{id}         list    delivery log of a job's webhook
+idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
+service:{pool}        hash    seconds a job takes, as a moving average
+workers               zset    worker names by the time their record ends; worker:{name} holds it
+dead                  stream  jobs and webhooks that were given up
+"""

@@ -1,0 +1,111 @@
+"""What a GPU worker does with the ledger: claim a job, keep it, end it or hand it back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from redis import Redis
+
+from shared.config import Settings
+from shared.jobs import Failure, Job, JobState, Result
+from shared.ledger.scripts import script_settings, source
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claimed job. `owner` names this attempt alone, so that whatever a lost one still sends is stale."""
+
+    job: Job
+    generation: int
+    owner: str
+    number: int
+    """1 for the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """What a live worker says of itself."""
+
+    name: str
+    pools: frozenset[str]
+    slots: int
+    occupancy: float
+    """Mean rows of a denoising step."""
+    steps: int
+
+
+class Attempts:
+    """The ledger, as a GPU worker uses it. Its client waits for a Redis that is away (`connect`)."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._settings = script_settings(settings)
+        self._claim = redis.register_script(source("claim"))
+        self._renew = redis.register_script(source("renew"))
+        self._finish = redis.register_script(source("finish"))
+        self._hand_back = redis.register_script(source("hand_back"))
+
+    def claim(self, job_id: str, generation: str, owner: str) -> Attempt | None:
+        """Take the job; None when the message was stale, doubled or of an unknown job."""
+        claimed = self._claim(args=[self._settings, job_id, generation, owner])
+        if not claimed:
+            return None
+        job, number = claimed
+        return Attempt(Job.model_validate_json(job), int(generation), owner, int(number))
+
+    def renew(self, progress: Sequence[tuple[Attempt, int, int]]) -> list[bool]:
+        """Keep attempts alive and note (steps done, steps in all); False for each one that is lost."""
+        args: list[str | int] = [self._settings]
+        for attempt, step, steps in progress:
+            args += [attempt.job.id, attempt.generation, attempt.owner, step, steps]
+        return [held == 1 for held in self._renew(args=args)]
+
+    def succeed(self, attempt: Attempt, result: Result) -> bool:
+        """End the job with its result; False when this attempt no longer holds it."""
+        return self._end(attempt, JobState.SUCCEEDED, "result", result.model_dump_json())
+
+    def fail(self, attempt: Attempt, failure: Failure) -> bool:
+        """End the job with a failure that another attempt would not mend; False when no longer held."""
+        return self._end(attempt, JobState.FAILED, "failure", failure.model_dump_json())
+
+    def _end(self, attempt: Attempt, state: JobState, field: str, payload: str) -> bool:
+        key = [attempt.job.id, attempt.generation, attempt.owner]
+        return bool(self._finish(args=[self._settings, *key, state, field, payload]) == 1)
+
+    def hand_back(
+        self, attempt: Attempt, *, charged: bool, delay: timedelta = timedelta(0), failure: Failure
+    ) -> str:
+        """Give the job to another attempt, after `delay`; a charged one may have been the last.
+
+        Returns queued, failed (with `failure`) or stale.
+        """
+        milliseconds = round(delay.total_seconds() * 1000)
+        key = [attempt.job.id, attempt.generation, attempt.owner]
+        return str(
+            self._hand_back(
+                args=[self._settings, *key, int(charged), milliseconds, failure.model_dump_json()]
+            )
+        )
+
+    def register(self, worker: WorkerRecord, *, lifetime: timedelta) -> None:
+        """Show the worker as alive for `lifetime`."""
+        seconds, _ = self._redis.time()
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zremrangebyscore("workers", "-inf", seconds)
+            pipe.zadd("workers", {worker.name: seconds + lifetime.total_seconds()})
+            pipe.hset(
+                f"worker:{worker.name}",
+                mapping={
+                    "pools": ",".join(sorted(worker.pools)),
+                    "slots": worker.slots,
+                    "occupancy": round(worker.occupancy, 3),
+                    "steps": worker.steps,
+                },
+            )
+            pipe.expire(f"worker:{worker.name}", lifetime)
+            pipe.execute()
+
+    def unregister(self, name: str) -> None:
+        """Take the worker off the list."""
+        self._redis.zrem("workers", name)
+        self._redis.delete(f"worker:{name}")

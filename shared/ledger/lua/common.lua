@@ -1,0 +1,97 @@
+-- Stands before every script: the moves between states. Time is Redis's own, in milliseconds.
+-- ARGV[1] holds the settings: {template, ahead, lease, keep, max_attempts}.
+
+local settings = cjson.decode(ARGV[1])
+local PRIORITY_STEP = 1e13 -- above any time in milliseconds
+local LOOK_AGAIN = 5000 -- a message popped but not claimed for so long is lost
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function publish(pool, id)
+  local tag = id .. '.' .. time[1] .. '.' .. time[2]
+  local generation = redis.call('HGET', 'job:' .. id, 'generation')
+  if not generation then -- an operator deleted the record
+    redis.call('ZREM', 'published:' .. pool, id)
+    return
+  end
+  local message = settings.template:gsub('__POOL__', pool):gsub('__ID__', id)
+    :gsub('__GENERATION__', generation):gsub('__TAG__', tag)
+  redis.call('LPUSH', 'gpu.' .. pool, message)
+  redis.call('ZADD', 'published:' .. pool, now + LOOK_AGAIN, id)
+end
+
+-- Keep Celery's short queue full: the tenant whose turn it is gives its first job, then moves back
+-- in the ring by one turn, shorter for heavier tenants (start-time fair queueing).
+local function pump(pool)
+  local ring = 'ring:' .. pool
+  while redis.call('ZCARD', 'published:' .. pool) < settings.ahead do
+    local turn = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
+    local tenant, pass = turn[1], tonumber(turn[2])
+    if not tenant then return end
+    local lane = 'lane:' .. pool .. ':' .. tenant
+    local id = redis.call('ZPOPMIN', lane)[1]
+    local weight = tonumber(redis.call('HGET', 'job:' .. id, 'weight') or 1)
+    redis.call('SET', 'clock:' .. pool, pass)
+    redis.call('HSET', 'passes:' .. pool, tenant, pass + 1 / weight)
+    if redis.call('ZCARD', lane) == 0 then
+      redis.call('ZREM', ring, tenant)
+    else
+      redis.call('ZADD', ring, pass + 1 / weight, tenant)
+    end
+    publish(pool, id)
+  end
+end
+
+-- Into its tenant's lane, at the place that its priority and age give it.
+local function enqueue(id)
+  local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'priority', 'created')
+  local pool, tenant, created = job[1], job[2], tonumber(job[4])
+  redis.call('ZADD', 'waiting:' .. pool, created, id)
+  redis.call('ZADD', 'lane:' .. pool .. ':' .. tenant, job[3] * PRIORITY_STEP + created, id)
+  if not redis.call('ZSCORE', 'ring:' .. pool, tenant) then
+    local clock = tonumber(redis.call('GET', 'clock:' .. pool) or 0)
+    local served = tonumber(redis.call('HGET', 'passes:' .. pool, tenant) or 0)
+    redis.call('ZADD', 'ring:' .. pool, math.max(clock, served), tenant)
+  end
+  redis.call('SADD', 'pools', pool)
+end
+
+-- The last move. The webhook goes into the outbox with it, so no result is without its webhook.
+local function conclude(id, state, field, payload)
+  local key = 'job:' .. id
+  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'pool')
+  redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
+  redis.call('ZREM', 'leases', id)
+  redis.call('SREM', 'live:' .. job[1], id)
+  redis.call('PEXPIRE', key, settings.keep)
+  if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
+  redis.call('PUBLISH', 'finished', id)
+end
+
+-- An attempt is over without a result. A charged one counts towards the limit; a new generation
+-- makes whatever the old attempt still sends stale.
+local function requeue(id, charged, delay, failure)
+  local key = 'job:' .. id
+  redis.call('ZREM', 'leases', id)
+  if charged and tonumber(redis.call('HGET', key, 'attempts')) >= settings.max_attempts then
+    conclude(id, 'failed', 'failure', failure)
+    redis.call('XADD', 'dead', 'MAXLEN', '~', 10000, '*', 'job', id, 'reason', failure)
+    return 'failed'
+  end
+  if not charged then redis.call('HINCRBY', key, 'attempts', -1) end
+  redis.call('HINCRBY', key, 'generation', 1)
+  redis.call('HSET', key, 'state', 'queued', 'owner', '', 'step', 0)
+  if delay > 0 then
+    redis.call('ZADD', 'delayed', now + delay, id)
+  else
+    enqueue(id)
+    pump(redis.call('HGET', key, 'pool'))
+  end
+  return 'queued'
+end
+
+local function held(id, generation, owner)
+  local job = redis.call('HMGET', 'job:' .. id, 'state', 'generation', 'owner')
+  return job[1] == 'running' and job[2] == generation and job[3] == owner
+end

@@ -1,0 +1,35 @@
+-- Record a job, put it into its tenant's lane and publish what is due: accepted and on its way, or not at all.
+-- ARGV: settings, id, job, tenant, pool, priority, weight, webhook, message id,
+--       idempotency key, request digest, most live jobs of the tenant, most waiting jobs of the pool
+-- Returns {outcome, id, jobs waiting, milliseconds now}
+
+local id, job, tenant, pool, priority, weight = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local webhook, message_id, idempotency_key, digest = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local most_live, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13])
+local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
+
+-- The answer to an earlier try got lost and the client library sent the script again.
+if redis.call('HGET', key, 'job') == job then return {'accepted', id, waiting, now} end
+if redis.call('EXISTS', key) == 1 then return {'collision', id, waiting, now} end
+
+local remember = idempotency_key ~= '' and 'idem:' .. tenant .. ':' .. idempotency_key
+if remember then
+  local earlier = redis.call('HMGET', remember, 'id', 'digest')
+  if earlier[1] then
+    return {earlier[2] == digest and 'repeated' or 'conflict', earlier[1], waiting, now}
+  end
+end
+if redis.call('SCARD', 'live:' .. tenant) >= most_live then return {'tenant_full', id, waiting, now} end
+if waiting >= most_waiting then return {'full', id, waiting, now} end
+
+redis.call('HSET', key, 'job', job, 'tenant', tenant, 'pool', pool, 'priority', priority, 'weight', weight,
+  'webhook', webhook, 'message_id', message_id, 'state', 'queued', 'generation', 1, 'attempts', 0,
+  'created', now)
+redis.call('SADD', 'live:' .. tenant, id)
+if remember then
+  redis.call('HSET', remember, 'id', id, 'digest', digest)
+  redis.call('EXPIRE', remember, 86400)
+end
+enqueue(id)
+pump(pool)
+return {'accepted', id, waiting, now}

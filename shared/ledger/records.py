@@ -1,0 +1,24 @@
+"""A job's record, from the hash that the scripts keep."""
+
+from collections.abc import Mapping
+
+from shared.jobs import Failure, Job, JobRecord, Result
+
+
+def read(fields: Mapping[str, str]) -> JobRecord | None:
+    """The record in a hash, or None for an empty one."""
+    if not fields:
+        return None
+    return JobRecord(
+        job=Job.model_validate_json(fields["job"]),
+        state=fields["state"],
+        generation=fields["generation"],
+        attempts=fields["attempts"],
+        step=fields.get("step", 0),
+        steps=fields.get("steps", 0),
+        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
+        failure=Failure.model_validate_json(fields["failure"]) if "failure" in fields else None,
+        created=int(fields["created"]) / 1000,
+        finished=int(fields["finished"]) / 1000 if "finished" in fields else None,
+        webhook_status=fields.get("webhook_status", ""),
+    )

@@ -1,0 +1,123 @@
+"""What the front door does with the ledger: submit a job, find it, ask how long it will take."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from redis.asyncio import Redis
+
+from shared.config import Settings
+from shared.jobs import Job, JobRecord
+from shared.ledger.records import read
+from shared.ledger.scripts import script_settings, source
+from shared.webhooks import new_message_id
+
+
+class Outcome(StrEnum):
+    """What became of a submission."""
+
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"
+    """The same idempotency key and request came before: the id is the first job's."""
+    CONFLICT = "conflict"
+    """The same idempotency key came before with another request."""
+    TENANT_FULL = "tenant_full"
+    FULL = "full"
+    COLLISION = "collision"
+    """The random id is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job and the terms it is submitted under."""
+
+    job: Job
+    weight: float = 1.0
+    most_live: int = 1000
+    most_waiting: int = 100_000
+    idempotency_key: str = ""
+    digest: str = ""
+    """Of the request, to tell a repeat from another request under the same key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The ledger's answer to a submission."""
+
+    outcome: Outcome
+    job_id: int
+    waiting: int
+    """Jobs of the pool that waited before it."""
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a pool is."""
+
+    waiting: int
+    seconds: float | None
+    """What a job takes, on average; None before the first one."""
+    slots: int
+    """Jobs its live workers run at a time."""
+
+    def eta(self, ahead: int) -> float:
+        """Seconds until a job with `ahead` others before it is done: an upper bound, at least 1.
+
+        Twice the mean per round, because a client may sleep so long and then ask only once.
+        """
+        rounds = 1 + ahead // max(1, self.slots)
+        return round(max(1.0, 2 * rounds * (self.seconds or 10.0)), 1)
+
+
+class Submissions:
+    """The ledger, as the front door uses it."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._settings = script_settings(settings)
+        self._submit = redis.register_script(source("submit"))
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Record the job and publish what is due, in one round trip."""
+        job = submission.job
+        outcome, job_id, waiting, created = await self._submit(
+            args=[
+                self._settings,
+                job.id,
+                job.model_dump_json(),
+                job.tenant,
+                job.pool,
+                job.priority,
+                submission.weight,
+                job.webhook or "",
+                new_message_id(),
+                submission.idempotency_key,
+                submission.digest,
+                submission.most_live,
+                submission.most_waiting,
+            ]
+        )
+        return Receipt(Outcome(outcome), int(job_id), int(waiting), int(created) / 1000)
+
+    async def find(self, job_id: int, tenant: str) -> JobRecord | None:
+        """The tenant's job, or None: another tenant's id answers as an unknown one does."""
+        record = read(await self._redis.hgetall(f"job:{job_id}"))
+        return record if record and record.job.tenant == tenant else None
+
+    async def ahead(self, record: JobRecord) -> int:
+        """Jobs of the same pool that were accepted before it and still wait."""
+        rank = await self._redis.zrank(f"waiting:{record.job.pool}", str(record.job.id))
+        return int(rank or 0)
+
+    async def load(self, pool: str) -> Load:
+        """How busy the pool is now."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcard(f"waiting:{pool}")
+            pipe.hget(f"service:{pool}", "seconds")
+            pipe.zrange("workers", 0, -1)
+            waiting, seconds, names = await pipe.execute()
+            for name in names:
+                pipe.hmget(f"worker:{name}", "pools", "slots")
+            workers = await pipe.execute()
+        slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
+        return Load(int(waiting), float(seconds) if seconds else None, slots)

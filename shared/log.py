@@ -1,0 +1,33 @@
+"""One logging setup for every process: a JSON object on each line, with the ids of what it is about."""
+
+import json
+import logging
+from typing import Any
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({})))
+
+
+class JsonLines(logging.Formatter):
+    """time, level, logger, message, and whatever `extra=` gave."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, newlines escaped, so that no message can forge another."""
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _PLAIN}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def set_up_logging(level: str) -> None:
+    """Send every logger of the process to standard error as JSON lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # At INFO it writes every client-given URL, query string and all.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

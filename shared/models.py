@@ -1,0 +1,92 @@
+"""The model registry: the allow-list of what this deployment can run, read from `models.yaml`."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+Family = Literal["sd"]
+"""Families that have an engine (worker/gpu/families)."""
+
+
+SCHEDULERS = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "DPMSolverSinglestepScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "UniPCMultistepScheduler",
+    "DEISMultistepScheduler",
+    "LCMScheduler",
+)
+"""The diffusers classes a request may name."""
+
+
+class Limits(BaseModel):
+    """What a request may ask of a model; sides in pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_side: int = Field(default=64, ge=8)
+    max_side: int = Field(default=1024, le=8192)
+    multiple: int = 8
+    default_side: int = 512
+    """The longer side when neither the request nor an init image says one."""
+    max_steps: int = 51
+    max_samples: int = Field(default=4, ge=1)
+
+
+class ModelCard(BaseModel):
+    """One line of the allow-list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_id: str
+    family: Family
+    source: Path
+    """A diffusers folder; relative paths start at `IMG2IMG_MODELS_DIR`."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    scheduler: str = "PNDMScheduler"
+    """The diffusers class that serves requests which name none."""
+    negative_prompt: str = ""
+    """Used when a request has none."""
+    limits: Limits = Limits()
+    max_batch: int = 8
+    """Rows of one denoising step at the most: the knee of the step-time curve."""
+    pool: str = "default"
+    """Which workers run it: they consume the queue `gpu.<pool>`."""
+    licence: str = ""
+
+
+class Registry:
+    """Models by id."""
+
+    def __init__(self, cards: list[ModelCard]) -> None:
+        self._cards = {card.model_id: card for card in cards}
+
+    @classmethod
+    def read(cls, path: Path, *, models_dir: Path) -> "Registry":
+        """Read the models file; raises `ValidationError` naming the entry and field that is wrong."""
+        entries = yaml.safe_load(path.read_text())["models"]
+        cards = [ModelCard(model_id=model_id, **entry) for model_id, entry in entries.items()]
+        return cls([c.model_copy(update={"source": models_dir / c.source}) for c in cards])
+
+    def get(self, model_id: str) -> ModelCard | None:
+        """The card of a model, or None when it is not on the list."""
+        return self._cards.get(model_id)
+
+    def in_pools(self, pools: set[str]) -> list[ModelCard]:
+        """The models that workers of these pools serve."""
+        return [card for card in self._cards.values() if card.pool in pools]
+
+    @property
+    def pools(self) -> set[str]:
+        """Every pool that serves a model."""
+        return {card.pool for card in self._cards.values()}

@@ -1,0 +1,170 @@
+"""Images in one bucket: our words over boto3, nothing of S3 leaves this file."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+from shared.config import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_SECONDS = 3
+READ_SECONDS = 15
+ATTEMPTS = 3
+CONNECTIONS = 32
+DELETE_AT_ONCE = 1000
+"""Keys in one request: what S3 allows."""
+LONGEST_LINK = timedelta(days=7)
+"""What S3's signatures allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as it was put."""
+
+    body: bytes
+    content_type: str
+
+
+class ObjectStore:
+    """One bucket. Safe to use from several threads."""
+
+    def __init__(self, s3: "S3Client", settings: Settings) -> None:
+        self._s3 = s3
+        self._settings = settings
+        self._bucket = settings.s3_bucket
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """A store for these settings; nothing is sent yet."""
+        # A session of our own: boto3's shared one must not make clients in two threads at once.
+        s3 = boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.s3_endpoint,
+            region_name=settings.s3_region,
+            aws_access_key_id=_revealed(settings.s3_access_key),
+            aws_secret_access_key=_revealed(settings.s3_secret_key),
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                max_pool_connections=CONNECTIONS,
+                # Not every S3 server knows the checksums that boto3 adds of its own accord.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+        return cls(s3, settings)
+
+    def ping(self) -> None:
+        """Raises boto3's error when the bucket cannot be reached or is not there."""
+        self._s3.head_bucket(Bucket=self._bucket)
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there; several processes may do so at once."""
+        try:
+            self.ping()
+        except ClientError as error:
+            if _code(error) != "404":
+                raise
+            self._create_bucket()
+
+    def _create_bucket(self) -> None:
+        options: dict[str, Any] = {}
+        if self._settings.s3_region != "us-east-1":  # which S3 does not accept as a constraint
+            options["CreateBucketConfiguration"] = {"LocationConstraint": self._settings.s3_region}
+        try:
+            self._s3.create_bucket(Bucket=self._bucket, **options)
+        except ClientError as error:
+            if _code(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store an object whole, or raise; a second put of a key replaces the first."""
+        self._s3.put_object(
+            Bucket=self._bucket,
+            Key=key,
+            Body=data,
+            ContentType=content_type,
+            CacheControl="private, max-age=86400",
+        )
+
+    def get(self, key: str) -> StoredObject:
+        """Raises `FileNotFoundError` when there is no such object."""
+        try:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if _code(error) == "NoSuchKey":
+                raise FileNotFoundError(key) from error
+            raise
+        with answer["Body"] as body:
+            return StoredObject(body.read(), answer["ContentType"])
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self._s3.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if _code(error) == "404":
+                return False
+            raise
+        return True
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; one that is not there is no error. Raises `OSError` naming what stays."""
+        for start in range(0, len(keys), DELETE_AT_ONCE):
+            batch = keys[start : start + DELETE_AT_ONCE]
+            answer = self._s3.delete_objects(
+                Bucket=self._bucket,
+                Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+            )
+            if errors := answer.get("Errors"):
+                raise OSError(f"not deleted: {errors[0]}")
+
+    def links(self, keys: Sequence[str]) -> list[str]:
+        """Where a client gets these objects, as `IMG2IMG_OUTPUT_LINKS` says."""
+        match self._settings.output_links:
+            case "presigned":
+                return [self._presigned(key) for key in keys]
+            case "public":
+                base = self._settings.output_base_url
+                base = base or f"{self._s3.meta.endpoint_url}/{self._bucket}"
+            case "proxied":
+                base = self._settings.public_url
+        return [f"{base.rstrip('/')}/{key}" for key in keys]
+
+    def _presigned(self, key: str) -> str:
+        lifetime = min(self._settings.link_lifetime, LONGEST_LINK)
+        return self._s3.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self._bucket, "Key": key},
+            ExpiresIn=int(lifetime.total_seconds()),
+        )
+
+
+def output_key(prefix: str, index: int, extension: str = "png") -> str:
+    """Where an attempt puts its image number `index`, from 0."""
+    return f"generations/{prefix}-{index}.{extension}"
+
+
+def input_key() -> str:
+    """A new place for an image that a client sent along."""
+    return f"inputs/{secrets.token_hex(16)}"
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

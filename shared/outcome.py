@@ -1,0 +1,68 @@
+"""What a job came to, as the public API words it: for answers, fetches and webhooks alike."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from shared.jobs import JobRecord, JobState
+
+Links = Callable[[Iterable[str]], list[str]]
+"""Object keys to links that a client can open."""
+
+
+def meta(record: JobRecord) -> dict[str, Any]:
+    """The parameters that were really used, under the public API's names."""
+    job, params, result = record.job, record.job.params, record.result
+    return {
+        **job.echo,
+        "H": result.height if result else params.height,
+        "W": result.width if result else params.width,
+        "file_prefix": result.file_prefix if result else job.file_prefix,
+        "guidance_scale": params.guidance_scale,
+        "init_image": _shown(params.init_image),
+        "mask_image": _shown(params.mask_image),
+        "model": params.model_id,
+        "model_id": params.model_id,
+        "n_samples": params.samples,
+        "negative_prompt": params.negative_prompt,
+        "outdir": "out",
+        "prompt": params.prompt,
+        "safety_checker": "none",
+        "safetychecker": "none",
+        "scheduler": params.scheduler,
+        "seed": params.seeds[0],
+        "seeds": list(params.seeds),
+        "steps": result.steps if result else params.steps,
+        "strength": params.strength,
+        "base64": "yes" if params.base64 else "no",
+    }
+
+
+def _shown(image: str | None) -> str | None:
+    # An uploaded image has no address that the caller knows.
+    return None if image is None or image.startswith("inputs/") else image
+
+
+def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
+    """The body of a final job; raises ValueError for one that is not."""
+    job_id = record.job.id
+    match record.state:
+        case JobState.SUCCEEDED:
+            assert record.result is not None
+            return {
+                "status": "success",
+                "generationTime": record.result.seconds,
+                "id": job_id,
+                "output": links(record.result.keys),
+                "meta": meta(record),
+            }
+        case JobState.FAILED | JobState.CANCELLED:
+            message = record.failure.message if record.failure else "The job was cancelled"
+            return {
+                "status": "failed",
+                "id": job_id,
+                "message": message,
+                "messege": message,
+                "output": [],
+            }
+        case state:
+            raise ValueError(f"job {job_id} is {state}")

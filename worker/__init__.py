@@ -1,0 +1,1 @@
+"""The hands: `gpu` makes images, one process per device; `courier` delivers webhooks and reaps."""

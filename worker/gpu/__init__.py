@@ -1,0 +1,13 @@
+"""One process per device; read in this order.
+
+app         wires the process: settings, engine, ledger, Celery, start and stop signals
+pool        the Celery pool: wakes the consumer when a slot frees, hands work back when stopped
+tasks       the Celery side: name and one call
+runner      one job from its id to stored images, in one straight line
+engine      the only thread that touches the device
+batcher     which samples go together (no torch)
+pipelines   which models stay loaded
+families    what differs between model families; the only place that imports torch
+images      bytes to pixels and back
+samples     Sample, BatchKey, Batch: the words of this folder
+"""

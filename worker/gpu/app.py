@@ -1,0 +1,130 @@
+"""Wires the process: the only place where a GPU worker's parts are chosen."""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery, signals
+from prometheus_client import start_http_server
+
+from shared.egress import Guard
+from shared.ledger.attempts import Attempts, WorkerRecord
+from shared.ledger.connect import connect_for_work
+from shared.models import Registry
+from shared.object_store import ObjectStore
+from shared.queue import make_celery, queue_name
+from worker.gpu.config import GpuSettings
+from worker.gpu.engine import Engine
+from worker.gpu.families import load, pick_device
+from worker.gpu.inputs import fetch_with
+from worker.gpu.leases import Leases
+from worker.gpu.pipelines import WarmPipelines
+from worker.gpu.pool import gpu_pool
+from worker.gpu.runner import JobRunner
+from worker.gpu.tasks import register
+
+log = logging.getLogger(__name__)
+
+BEAT = timedelta(seconds=1)
+"""Leases are renewed, progress noted and the device watched so often."""
+SPARE_THREADS = 4
+"""Above the slots: a job that fetches or uploads does not keep the engine waiting for the next."""
+DEVICE_LOST = 70
+"""Exit status for a device that answers no more: the supervisor starts a clean process."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuWorker:
+    """The parts of one worker process, from the device up."""
+
+    settings: GpuSettings
+    engine: Engine
+    attempts: Attempts
+    leases: Leases
+    celery: Celery
+
+    def run(self) -> None:
+        """Load, warm up, then consume until SIGTERM. Nothing is taken from the queue before it is warm."""
+        if self.settings.metrics_port:
+            start_http_server(self.settings.metrics_port)
+        self.engine.start()
+        self.leases.start()
+        signals.worker_ready.connect(self._ready, weak=False)
+        signals.worker_shutting_down.connect(self._drain, weak=False)
+        try:
+            self.celery.worker_main(self._arguments())
+        finally:
+            # The pool has ended, so no thread waits for the engine any more.
+            self.engine.stop()
+            self.leases.stop()
+            self.attempts.unregister(self.settings.worker_name)
+
+    def _arguments(self) -> list[str]:
+        queues = ",".join(queue_name(pool) for pool in sorted(self.settings.pool_names))
+        threads = str(self.settings.slots + SPARE_THREADS)
+        name = f"{self.settings.worker_name}@%h"
+        quiet = ["--without-gossip", "--without-mingle", "--loglevel", self.settings.log_level]
+        return ["worker", "--queues", queues, "--concurrency", threads, "--hostname", name, *quiet]
+
+    def _ready(self, **_: Any) -> None:
+        self.beat()
+        if self.settings.ready_file:
+            self.settings.ready_file.write_text("ready\n")
+        log.info("ready", extra={"worker": self.settings.worker_name})
+
+    def _drain(self, **_: Any) -> None:
+        # Celery takes no more jobs and waits for the running ones, however long they take.
+        timer = threading.Timer(self.settings.drain.total_seconds(), self.leases.hand_all_back)
+        timer.daemon = True
+        timer.start()
+
+    def beat(self) -> None:
+        """Say that the worker lives, unless its device hangs: then it must not seem to."""
+        stalled = self.engine.stalled_for
+        if stalled > self.settings.stall_timeout.total_seconds():
+            log.critical("the device hangs", extra={"seconds": round(stalled)})
+            os._exit(DEVICE_LOST)
+        record = WorkerRecord(
+            name=self.settings.worker_name,
+            pools=frozenset(self.settings.pool_names),
+            slots=self.settings.slots,
+            occupancy=self.engine.occupancy,
+            steps=self.engine.steps,
+        )
+        self.attempts.register(record, lifetime=10 * BEAT)
+
+
+def create_worker(settings: GpuSettings) -> GpuWorker:
+    """Everything a worker needs, loaded but not started."""
+    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
+    store = ObjectStore.connect(settings)
+    store.ensure_bucket()
+    attempts = Attempts(connect_for_work(settings.redis_url), settings)
+    pipelines = WarmPipelines(registry.in_pools(settings.pool_names), pick_device(), load)
+    engine = Engine(pipelines, buckets=settings.bucket_sizes, on_device_lost=_exit)
+    worker: GpuWorker
+    leases = Leases(attempts, every=BEAT, check=lambda: worker.beat())
+    runner = JobRunner(
+        name=settings.worker_name,
+        attempts=attempts,
+        leases=leases,
+        engine=engine,
+        registry=registry,
+        store=store,
+        fetch=fetch_with(store, Guard.from_settings(settings)),
+        timeout=settings.job_timeout,
+        retry_delay=settings.retry_delay,
+    )
+    celery = make_celery(settings.redis_url, settings.pool_names, drain=settings.drain)
+    celery.conf.worker_pool = gpu_pool(leases.hand_back)
+    register(celery, runner)
+    worker = GpuWorker(settings, engine, attempts, leases, celery)
+    return worker
+
+
+def _exit(reason: BaseException) -> None:
+    log.critical("the device is lost", extra={"reason": str(reason)[:500]})
+    os._exit(DEVICE_LOST)

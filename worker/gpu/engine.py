@@ -1,0 +1,250 @@
+"""Engine: the only thread that touches the device."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from shared.errors import OutOfMemory
+from worker.gpu import metrics
+from worker.gpu.batcher import Batcher
+from worker.gpu.families import DeviceLost, DeviceOutOfMemory, Pipeline
+from worker.gpu.samples import Batch, Sample
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+BUCKETS = (1, 2, 4, 8)
+
+
+class EngineStopped(Exception):
+    """The engine has stopped; the sample is nobody's fault and can be given to another worker."""
+
+
+class Pipelines(Protocol):
+    """What the engine needs of `WarmPipelines`."""
+
+    def get(self, model_id: str) -> Pipeline:
+        """The loaded model; raises `KeyError`."""
+
+    def warm_up(self, buckets: Sequence[int]) -> None:
+        """Run every batch size once."""
+
+
+class Engine:
+    """Batches the samples of all jobs, step by step: they join and leave between steps.
+
+    A sample's bits depend on the bucket that its batch is padded to, never on its neighbours.
+    """
+
+    def __init__(
+        self,
+        pipelines: Pipelines,
+        *,
+        buckets: Sequence[int] = BUCKETS,
+        on_device_lost: Callable[[BaseException], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_device_lost` is told, on the engine's thread, why no sample will ever run again."""
+        self._pipelines = pipelines
+        self._buckets = tuple(sorted(buckets))
+        self._on_device_lost = on_device_lost
+        self._clock = clock
+        self._batcher = Batcher(
+            lambda key: min(pipelines.get(key.model_id).card.max_batch, self._buckets[-1])
+        )
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._warm: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._progress_at = clock()
+        self.steps = 0
+        """Denoiser forwards in the life of the process."""
+        self.rows = 0
+        """Samples in those forwards, padding not counted."""
+
+    @property
+    def occupancy(self) -> float:
+        """Mean samples per denoiser forward."""
+        return self.rows / self.steps if self.steps else 0.0
+
+    @property
+    def pending(self) -> int:
+        """Samples that wait or run."""
+        with self._changed:
+            return len(self._batcher)
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since a device call came back while samples are pending; 0.0 when idle."""
+        with self._changed:
+            return self._clock() - self._progress_at if len(self._batcher) else 0.0
+
+    def start(self) -> None:
+        """Warm the models up and take samples; returns when warm, raises what that raises."""
+        self._thread.start()
+        self._warm.result()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """End after the step that is running; what is left fails with `EngineStopped`."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self._fail_all(EngineStopped("the engine was stopped"))
+
+    def submit(self, samples: Iterable[Sample]) -> None:
+        """Queue samples; each answers by its `done`, and cancelling that takes it out again.
+
+        Raises `EngineStopped`, or `KeyError` for a model that is not loaded.
+        """
+        samples = list(samples)
+        for sample in samples:
+            self._pipelines.get(sample.model_id)
+        with self._changed:
+            if self._stopping:
+                raise EngineStopped("the engine has stopped")
+            if not len(self._batcher):
+                self._progress_at = self._clock()
+            self._batcher.add(samples)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._pipelines.warm_up(self._buckets)
+        except Exception as error:
+            log.exception("warm-up failed")
+            self._warm.set_exception(error)
+            return
+        self._warm.set_result(None)
+        try:
+            self._serve()
+        except Exception as error:
+            log.exception("the engine cannot go on")
+            self._give_up(error)
+
+    def _serve(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            pipeline = self._pipelines.get(batch.key.model_id)
+            self._admit(pipeline, batch)
+            self._step(pipeline, batch)
+            self._hand_back(pipeline, batch)
+
+    def _next_batch(self) -> Batch | None:
+        with self._changed:
+            while not self._stopping:
+                for sample in self._batcher.remove_done():
+                    metrics.CANCELLED.inc()
+                    sample.forget()
+                if (batch := self._batcher.next_batch()) is not None:
+                    return batch
+                self._changed.wait()
+        return None
+
+    def _admit(self, pipeline: Pipeline, batch: Batch) -> None:
+        for sample in batch.samples:
+            if sample.denoising is None:
+                self._attempt(sample, pipeline.begin, sample)
+
+    def _step(self, pipeline: Pipeline, batch: Batch) -> None:
+        ready = [s for s in batch.samples if s.denoising is not None and s.step < s.total]
+        if ready:
+            for sample, prediction in self._predict(pipeline, batch, ready):
+                self._attempt(sample, pipeline.advance, sample, prediction)
+
+    def _hand_back(self, pipeline: Pipeline, batch: Batch) -> None:
+        for sample in batch.samples:
+            if sample.denoising is not None and sample.step == sample.total:
+                picture = self._attempt(sample, pipeline.finish, sample)
+                if picture is not None:
+                    self._remove(sample)
+                    metrics.FINISHED.inc()
+                    sample.succeed(picture)
+
+    def _predict(
+        self, pipeline: Pipeline, batch: Batch, samples: list[Sample]
+    ) -> list[tuple[Sample, Any]]:
+        rows = self._rows(batch, len(samples))
+        try:
+            predictions = self._forward(pipeline, samples, rows)
+            return list(zip(samples, predictions, strict=True))
+        except DeviceOutOfMemory:
+            fits = False
+        except DeviceLost:
+            raise
+        except Exception:
+            log.exception("a step of %d samples failed; trying them one by one", len(samples))
+            fits = True
+        if not fits and rows > 1:
+            self._limit(batch, rows // 2)
+            return []
+        return self._predict_alone(pipeline, samples, rows)
+
+    def _predict_alone(
+        self, pipeline: Pipeline, samples: list[Sample], rows: int
+    ) -> list[tuple[Sample, Any]]:
+        # Padded to the rows of the batch that failed, so that the good samples keep their bits.
+        alone = [(s, self._attempt(s, self._forward, pipeline, [s], rows)) for s in samples]
+        return [(sample, predictions[0]) for sample, predictions in alone if predictions]
+
+    def _forward(self, pipeline: Pipeline, samples: list[Sample], rows: int) -> list[Any]:
+        started = self._clock()
+        predictions = pipeline.predict(samples, rows)
+        self._progressed()
+        self.steps += 1
+        self.rows += len(samples)
+        seconds = self._progress_at - started
+        metrics.record_step(samples=len(samples), rows=rows, seconds=seconds)
+        return predictions
+
+    def _rows(self, batch: Batch, samples: int) -> int:
+        bucket = next(bucket for bucket in self._buckets if bucket >= samples)
+        return min(bucket, self._batcher.cap(batch.key))
+
+    def _limit(self, batch: Batch, cap: int) -> None:
+        log.warning("out of memory: at most %d samples a step", cap, extra={"key": batch.key})
+        with self._changed:
+            self._batcher.limit(batch.key, cap)
+
+    def _attempt(self, sample: Sample, work: Callable[..., T], *args: Any) -> T | None:
+        """Device work for one sample: its failure concerns nobody else, and answers with None."""
+        failure: Exception
+        try:
+            done = work(*args)
+            self._progressed()
+            return done
+        except DeviceLost:
+            raise
+        except DeviceOutOfMemory:
+            failure = OutOfMemory("the request does not fit on the device")
+        except Exception as error:
+            log.exception("sample failed", extra={"job_id": sample.job_id})
+            failure = error
+        self._remove(sample)
+        metrics.FAILED.inc()
+        sample.fail(failure)
+        return None
+
+    def _progressed(self) -> None:
+        self._progress_at = self._clock()
+
+    def _remove(self, sample: Sample) -> None:
+        with self._changed:
+            self._batcher.remove(sample)
+
+    def _give_up(self, error: Exception) -> None:
+        with self._changed:
+            self._stopping = True
+        self._fail_all(DeviceLost(str(error)))
+        self._on_device_lost(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._changed:
+            left = self._batcher.remove_all()
+        metrics.FAILED.inc(len(left))
+        for sample in left:
+            sample.fail(error)

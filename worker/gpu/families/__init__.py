@@ -1,0 +1,62 @@
+"""What differs between model families, behind one protocol; the only place that imports torch.
+
+A new family is one module with `load(card, device)` and one line in `FAMILIES`.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from shared.models import ModelCard
+    from worker.gpu.samples import Picture, Sample
+
+FAMILIES = {"sd": "worker.gpu.families.sd"}
+"""Modules by name, so that only the families in use are imported, torch with them."""
+
+
+class DeviceOutOfMemory(Exception):
+    """The call did not fit; the device works on."""
+
+
+class DeviceLost(Exception):
+    """The device answers no more calls of this process."""
+
+
+class Pipeline(Protocol):
+    """A loaded model. Every call may raise `DeviceOutOfMemory` or `DeviceLost`.
+
+    A step comes in two halves: `predict` is shared by a batch and changes nothing, so it can be
+    repeated; `advance` moves one sample and happens once.
+    """
+
+    @property
+    def card(self) -> "ModelCard":
+        """The model's line of the allow-list."""
+
+    def begin(self, sample: "Sample") -> None:
+        """Encode prompt and image; sets `denoising` and `total`. Raises `BadInput`."""
+
+    def predict(self, samples: Sequence["Sample"], rows: int) -> list[Any]:
+        """One denoiser forward for samples of one `BatchKey`, padded to `rows`.
+
+        The answer has one prediction per sample; its type is the family's own.
+        """
+
+    def advance(self, sample: "Sample", prediction: Any) -> None:
+        """Take the sample's own scheduler step; counts `step` up."""
+
+    def finish(self, sample: "Sample") -> "Picture":
+        """Decode what the sample has become."""
+
+
+def load(card: "ModelCard", device: str) -> Pipeline:
+    """Load a model onto a device (`cpu`, `cuda`, `cuda:1`); raises `OSError` without weights."""
+    family = import_module(FAMILIES[card.family])
+    guarded = import_module("worker.gpu.families.device").Guarded
+    return cast("Pipeline", guarded(family.load(card, device)))
+
+
+def pick_device() -> str:
+    """`cuda` where torch sees one, else `cpu`; `CUDA_VISIBLE_DEVICES` decides which one it sees."""
+    return cast("str", import_module("worker.gpu.families.device").pick())

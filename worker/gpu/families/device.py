@@ -1,0 +1,74 @@
+"""How torch is called: in inference mode, its errors translated to ours."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from shared.models import ModelCard
+from worker.gpu.families import DeviceLost, DeviceOutOfMemory, Pipeline
+from worker.gpu.samples import Picture, Sample
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+LOST = ("CUDA error", "HIP error")
+
+
+class Guarded:
+    """A family's pipeline as the engine sees it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's line of the allow-list."""
+        return self._pipeline.card
+
+    def begin(self, sample: Sample) -> None:
+        """See `Pipeline`."""
+        on_device(self._pipeline.begin, sample)
+
+    def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
+        """See `Pipeline`."""
+        return on_device(self._pipeline.predict, samples, rows)
+
+    def advance(self, sample: Sample, prediction: Any) -> None:
+        """See `Pipeline`."""
+        on_device(self._pipeline.advance, sample, prediction)
+
+    def finish(self, sample: Sample) -> Picture:
+        """See `Pipeline`."""
+        return on_device(self._pipeline.finish, sample)
+
+
+def on_device(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do device work; raises `DeviceOutOfMemory`, `DeviceLost` or the work's own error."""
+    try:
+        with torch.inference_mode():
+            return work(*args, **kwargs)
+    except RuntimeError as error:
+        failure = translated(error)
+        if failure is None:
+            raise
+    # Out here, because an error raised while another is handled keeps its frames and their tensors.
+    raise failure
+
+
+def translated(error: RuntimeError) -> Exception | None:
+    """What torch's error means to the engine; None: an ordinary failure of the work."""
+    text = str(error)
+    # First, because a failed allocation inside a CUDA library also calls itself a CUDA error.
+    if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
+        return DeviceOutOfMemory(text)
+    accelerator_error = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)  # from torch 2.7
+    if isinstance(error, accelerator_error) or any(words in text for words in LOST):
+        return DeviceLost(text)
+    return None
+
+
+def pick() -> str:
+    """`cuda` where torch sees such a device, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,31 @@
+"""Pixels to the tensors that a VAE takes and back, bit for bit as diffusers converts them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from worker.gpu.samples import Pixels
+
+REPAINTED = 128
+
+
+def to_tensor(image: Pixels) -> Any:
+    """(height, width, 3) bytes to (1, 3, height, width) floats from -1 to 1, on the CPU."""
+    # Divided by numpy: a GPU divides by a constant as it multiplies by the reciprocal, other bits.
+    floats = image.astype(np.float32) / 255.0
+    return 2.0 * torch.from_numpy(floats).permute(2, 0, 1)[None].contiguous() - 1.0
+
+
+def to_mask(mask: Pixels, *, height: int, width: int) -> Any:
+    """Bytes to (1, 1, height, width) zeros and ones, on the CPU; from `REPAINTED` on it is one."""
+    binary = torch.from_numpy((mask >= REPAINTED).astype(np.float32))
+    return torch.nn.functional.interpolate(binary[None, None], size=(height, width))
+
+
+def to_pixels(decoded: Any) -> Pixels:
+    """(1, 3, height, width) floats around -1 to 1 to (height, width, 3) bytes."""
+    unit = (decoded * 0.5 + 0.5).clamp(0, 1)
+    scaled = unit[0].permute(1, 2, 0).float() * 255
+    pixels: Pixels = scaled.round().to(torch.uint8).cpu().numpy()
+    return pixels

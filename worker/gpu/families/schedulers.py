@@ -1,0 +1,85 @@
+"""One sample's own scheduler, and the part of its schedule that strength leaves."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import diffusers
+import torch
+
+from shared.errors import BadInput
+
+SCHEDULERS = {
+    name: getattr(diffusers, name)
+    for name in (
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "HeunDiscreteScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+        "KDPM2DiscreteScheduler",
+        "LCMScheduler",
+        "LMSDiscreteScheduler",
+        "PNDMScheduler",
+        "UniPCMultistepScheduler",
+    )
+}
+
+
+@dataclass(eq=False, slots=True)
+class Schedule:
+    """A scheduler, set to one sample's steps and owned by it."""
+
+    scheduler: Any
+    timesteps: Any
+    """(calls,) on the CPU, where reading one does not wait for the device."""
+    arguments: dict[str, Any]
+    """What this scheduler's `step` takes beside the usual."""
+
+    def step(self, prediction: Any, timestep: Any, latents: Any) -> Any:
+        """The latents one step on."""
+        return self.scheduler.step(
+            prediction, timestep, latents, **self.arguments, return_dict=False
+        )[0]
+
+
+def plan(
+    config: Mapping[str, Any], name: str, *, steps: int, strength: float, generator: Any
+) -> Schedule:
+    """Set up a fresh scheduler from the model's own config; raises `BadInput` for a wrong name."""
+    if name not in SCHEDULERS:
+        raise BadInput(f"unknown scheduler {name}")
+    scheduler = SCHEDULERS[name].from_config(config)
+    scheduler.set_timesteps(steps)
+    return Schedule(
+        scheduler=scheduler,
+        timesteps=_remaining(scheduler, steps, strength),
+        arguments={
+            argument: value
+            for argument, value in (("eta", 0.0), ("generator", generator))
+            if argument in _step_arguments(SCHEDULERS[name])
+        },
+    )
+
+
+def _remaining(scheduler: Any, steps: int, strength: float) -> Any:
+    kept = min(int(steps * strength), steps)
+    if (
+        kept == 0
+    ):  # PNDM's list is one longer than its steps: counting from the front would keep one
+        return torch.empty(0)
+    begin = (steps - kept) * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    return scheduler.timesteps[begin:]
+
+
+@cache
+def _step_arguments(scheduler: type) -> frozenset[str]:
+    return frozenset(inspect.signature(scheduler.step).parameters)  # type: ignore[attr-defined]

@@ -1,0 +1,206 @@
+"""Bytes that a client sent to pixels, and pixels to PNG. The only file that knows Pillow.
+
+What could hurt a decoder is refused before it runs: other formats, sizes, scans, chunks.
+"""
+
+import io
+import re
+import struct
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from shared.errors import BadInput
+from shared.models import Limits
+from worker.gpu.samples import Pixels
+
+MAX_BYTES = 12 * 2**20
+MAX_PIXELS = 25_000_000
+MAX_SIDE = 8192
+MIN_SIDE = 16
+MAX_ASPECT = 16
+MAX_SCANS = 64
+"""Of a progressive JPEG: every scan costs a pass over all pixels, however few its bytes."""
+MAX_CHUNKS = 10_000
+"""Of a PNG: they are read in Python, one by one."""
+
+MARKER = re.compile(rb"\xff[^\x00\xff]")
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+LONE_MARKERS = {0x01, *range(0xD0, 0xD9)}
+"""JPEG markers that no length follows."""
+SIXTEEN_BITS = {"I", "I;16", "I;16B", "I;16L"}
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
+
+BLACK, WHITE = np.uint8(0), np.uint8(255)
+WHITE_FROM = 128
+"""Grey value from which a mask's pixel counts as white."""
+
+
+def decode(data: bytes, field: str) -> Image.Image:
+    """The picture in RGB, upright, on white, without metadata; of an animation, the first frame.
+
+    Raises `BadInput` that names the field.
+    """
+    image = _load(data, field)
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    return image
+
+
+def init_pixels(image: Image.Image, width: int, height: int) -> Pixels:
+    """The picture as (height, width, 3), stretched to fit."""
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def mask_pixels(data: bytes, width: int, height: int) -> Pixels:
+    """A mask as (height, width), 255 where white: to repaint; raises `BadInput`.
+
+    Transparent counts as black. But when all that a mask paints is one colour, drawn on
+    transparency, the shape is in its alpha: there opaque counts as white.
+    """
+    image = _load(data, "mask_image")
+    if image.mode != "RGBA":
+        grey = image.convert("L")
+    elif _is_drawn_in_alpha(image):
+        grey = image.getchannel("A")
+    else:
+        black = Image.new("RGBA", image.size, "black")
+        grey = Image.alpha_composite(black, image).convert("L")
+    resized = grey.resize((width, height), Image.Resampling.BILINEAR)
+    return np.where(np.asarray(resized) >= WHITE_FROM, WHITE, BLACK)
+
+
+def target_size(
+    image_size: tuple[int, int], width: int | None, height: int | None, limits: Limits
+) -> tuple[int, int]:
+    """The (width, height) to paint: as asked, else the picture's, in whole multiples.
+
+    One side asked: the other keeps the aspect. None: the picture's own size, shrunk to fit.
+    """
+    own_width, own_height = image_size
+    if width is None and height is not None:
+        width = height * own_width // own_height
+    elif height is None and width is not None:
+        height = width * own_height // own_width
+    elif width is None or height is None:
+        longer = max(own_width, own_height, limits.max_side)
+        width = own_width * limits.max_side // longer
+        height = own_height * limits.max_side // longer
+    return _side(width, limits), _side(height, limits)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """A PNG of (height, width, 3); fast rather than small."""
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", compress_level=1)
+    return png.getvalue()
+
+
+def _side(pixels: int, limits: Limits) -> int:
+    low = -(-limits.min_side // limits.multiple) * limits.multiple
+    return max(low, min(pixels, limits.max_side) // limits.multiple * limits.multiple)
+
+
+def _load(data: bytes, field: str) -> Image.Image:
+    """The picture upright, RGB or RGBA, without metadata.
+
+    Bytes in, pixels out, nothing else touched: it can run in a process that may be killed.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"{field} is larger than {MAX_BYTES // 2**20} MiB")
+    format_name = _sniff(data, field)
+    try:
+        with Image.open(io.BytesIO(data), formats=[format_name]) as image:
+            _check_size(image.size, field)
+            image.load()
+            return _plain(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadInput(f"{field} has more than {MAX_PIXELS // 10**6} megapixels") from error
+    except BadInput:
+        raise
+    except Exception as error:
+        # Pillow's plugins raise what their parsing happens to run into.
+        raise BadInput(f"{field} is damaged: it cannot be decoded") from error
+
+
+def _sniff(data: bytes, field: str) -> str:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        if _chunks(data) > MAX_CHUNKS:
+            raise BadInput(f"{field} has more than {MAX_CHUNKS} PNG chunks")
+        return "PNG"
+    if data.startswith(b"\xff\xd8\xff"):
+        if _scans(data) > MAX_SCANS:
+            raise BadInput(f"{field} has more than {MAX_SCANS} JPEG scans")
+        return "JPEG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    raise BadInput(f"{field} is not a PNG, JPEG or WebP image")
+
+
+def _chunks(data: bytes) -> int:
+    """How many chunks a PNG has, counted no further than matters."""
+    count, position = 0, 8
+    while position < len(data) and count <= MAX_CHUNKS:
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+        count += 1
+    return count
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG has, read as libjpeg does: markers, and their segments skipped."""
+    count, position = 0, 2
+    while found := MARKER.search(data, position):
+        position, marker = found.end(), data[found.end() - 1]
+        if marker == END_OF_IMAGE or count > MAX_SCANS:
+            break
+        count += marker == START_OF_SCAN
+        if marker not in LONE_MARKERS:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return count
+
+
+def _check_size(size: tuple[int, int], field: str) -> None:
+    """What the header promises, before anything of that size is made."""
+    short, long = sorted(size)
+    dimensions = f"{size[0]}x{size[1]} pixels"
+    if long > MAX_SIDE or short * long > MAX_PIXELS:
+        limit = f"at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels"
+        raise BadInput(f"{field} has {dimensions}: {limit} are accepted")
+    if short < MIN_SIDE:
+        raise BadInput(f"{field} has {dimensions}: at least {MIN_SIDE} a side are needed")
+    if long > MAX_ASPECT * short:
+        raise BadInput(f"{field} has {dimensions}: at most {MAX_ASPECT}:1 is accepted")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    orientation = _orientation(image)
+    if image.mode in SIXTEEN_BITS:
+        # Pillow's own conversion clips everything above 255 to white.
+        image = Image.fromarray((np.asarray(image, np.uint32) // 257).astype(np.uint8))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    picture = Image.new(mode, image.size)
+    picture.paste(image.convert(mode))
+    return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+
+
+def _orientation(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return None  # garbage in the metadata does not spoil the picture
+
+
+def _is_drawn_in_alpha(image: Image.Image) -> bool:
+    pixels = np.asarray(image)
+    colours, alpha = pixels[..., :3], pixels[..., 3]
+    return bool(alpha.min() < WHITE and (colours == colours[0, 0]).all())

@@ -1,0 +1,53 @@
+"""What a job starts from: its images, fetched, decoded and brought to one size."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.egress import Guard, Outbound, OutboundError
+from shared.errors import BadInput
+from shared.jobs import Params
+from shared.models import Limits
+from shared.object_store import ObjectStore
+from worker.gpu import images
+from worker.gpu.samples import Pixels
+
+Fetch = Callable[[str, str], bytes]
+"""(address or key, field) -> bytes; raises BadInput."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """(height, width, 3) RGB, and (height, width) of 0 or 255 where there is a mask."""
+
+    image: Pixels
+    mask: Pixels | None
+
+
+def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
+    """Uploads come from our bucket, addresses through the guarded client."""
+
+    async def download(url: str) -> bytes:
+        async with Outbound(guard) as outbound:
+            return await outbound.download(url)
+
+    def fetch(source: str, field: str) -> bytes:
+        if source.startswith("inputs/"):
+            return store.get(source).body
+        try:
+            return asyncio.run(download(source))
+        except OutboundError as error:
+            text = f"Unable to fetch image from provided URL ({field}: {error.reason})"
+            raise BadInput(text) from None
+
+    return fetch
+
+
+def prepare(params: Params, limits: Limits, fetch: Fetch) -> Inputs:
+    """The pixels of a job; raises BadInput that names the field."""
+    image = images.decode(fetch(params.init_image, "init_image"), "init_image")
+    width, height = images.target_size(image.size, params.width, params.height, limits)
+    mask = None
+    if params.mask_image:
+        mask = images.mask_pixels(fetch(params.mask_image, "mask_image"), width, height)
+    return Inputs(images.init_pixels(image, width, height), mask)

@@ -1,0 +1,102 @@
+"""Keeps this worker's attempts alive while the engine makes progress, and hands them back when it stops."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+
+from shared.errors import InternalError
+from shared.jobs import Failure
+from shared.ledger.attempts import Attempt, Attempts
+from worker.gpu.samples import Sample
+
+log = logging.getLogger(__name__)
+
+STOPPED = Failure.of(InternalError("The worker was stopped"))
+
+
+class Held:
+    """One attempt that this worker holds."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.samples: Sequence[Sample] = ()
+        self.dropped = False
+        """Someone else has the job, or will: whatever is still made of it is thrown away."""
+
+    @property
+    def progress(self) -> tuple[Attempt, int, int]:
+        """The attempt, denoising steps done, and steps in all."""
+        done = sum(sample.step for sample in self.samples)
+        return self.attempt, done, sum(sample.total for sample in self.samples)
+
+    def drop(self) -> None:
+        """Stop working on it: the engine lets go of its samples before the next step."""
+        self.dropped = True
+        for sample in self.samples:
+            sample.done.cancel()
+
+
+class Leases:
+    """The attempts in hand. A thread renews them every `every`, as long as `check` does not object."""
+
+    def __init__(self, attempts: Attempts, *, every: timedelta, check: Callable[[], None]) -> None:
+        self._attempts = attempts
+        self._every = every.total_seconds()
+        self._check = check
+        self._held: dict[str, Held] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; leases that are still held run out."""
+        self._stopping.set()
+        self._thread.join()
+
+    @contextmanager
+    def hold(self, attempt: Attempt) -> Iterator[Held]:
+        """Keep an attempt alive for the length of the block."""
+        task_id = f"{attempt.job.id}.{attempt.generation}"
+        held = self._held[task_id] = Held(attempt)
+        try:
+            yield held
+        finally:
+            self._held.pop(task_id, None)
+
+    def hand_back(self, task_id: str) -> None:
+        """Give a job back to the queue without charging the attempt."""
+        if held := self._held.get(task_id):
+            self._attempts.hand_back(held.attempt, charged=False, failure=STOPPED)
+            held.drop()
+            log.info("job handed back", extra={"job_id": held.attempt.job.id})
+
+    def hand_all_back(self) -> None:
+        """Give every job back."""
+        for task_id in list(self._held):
+            self.hand_back(task_id)
+
+    def renew(self) -> None:
+        """Renew every lease once; drop what this worker no longer holds."""
+        held = list(self._held.values())
+        if not held:
+            return
+        for one, alive in zip(held, self._attempts.renew([h.progress for h in held]), strict=True):
+            # An attempt may have ended between the two lines above: then it is not lost, but done.
+            if not alive and one in self._held.values():
+                log.warning("lease lost", extra={"job_id": one.attempt.job.id})
+                one.drop()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every):
+            try:
+                self._check()
+                self.renew()
+            except RedisError as error:
+                log.warning("leases not renewed", extra={"error": type(error).__name__})

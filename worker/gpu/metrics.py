@@ -1,0 +1,35 @@
+"""What a GPU worker counts, as Prometheus reads it."""
+
+from prometheus_client import Counter, Histogram
+
+STEPS = Counter("img2img_engine_steps_total", "Denoiser forwards.")
+ROWS = Counter("img2img_engine_rows_total", "Samples in those forwards.")
+PADDED_ROWS = Counter("img2img_engine_padded_rows_total", "Rows that only filled a bucket.")
+OCCUPANCY = Histogram(
+    "img2img_engine_batch_occupancy",
+    "Samples per denoiser forward.",
+    buckets=(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16),
+)
+STEP_SECONDS = Histogram(
+    "img2img_engine_step_seconds",
+    "Time of a denoiser call; on CUDA until it is launched, not until it is done.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)
+FINISHED = Counter("img2img_engine_samples_finished_total", "Samples handed back as pictures.")
+FAILED = Counter("img2img_engine_samples_failed_total", "Samples handed back as errors.")
+CANCELLED = Counter("img2img_engine_samples_cancelled_total", "Samples dropped on request.")
+ATTEMPTS = Counter("img2img_attempts_total", "Attempts at jobs, by how they ended.", ["outcome"])
+JOB_SECONDS = Histogram(
+    "img2img_job_seconds",
+    "From claim to stored images.",
+    buckets=(0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600),
+)
+
+
+def record_step(*, samples: int, rows: int, seconds: float) -> None:
+    """One denoiser forward of `rows` rows, of which `samples` were real."""
+    STEPS.inc()
+    ROWS.inc(samples)
+    PADDED_ROWS.inc(rows - samples)
+    OCCUPANCY.observe(samples)
+    STEP_SECONDS.observe(seconds)

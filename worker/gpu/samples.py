@@ -1,0 +1,105 @@
+"""Sample, BatchKey, Batch, Picture: the words of this folder. A sample, one image, is the unit."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """What samples must share to share a forward pass.
+
+    Not in it: prompt, seed, steps, strength, guidance value and scheduler, which each sample owns.
+    """
+
+    model_id: str
+    height: int
+    width: int
+    guided: bool
+    """Whether the step has unconditional rows too (guidance scale above 1)."""
+    inpaint: bool
+    alone: int | None = None
+    """A job id: a suspect attempt shares no forward pass with others."""
+
+
+@dataclass(eq=False, slots=True)
+class Sample:
+    """One image to make: what the engine is given, and the future that it answers by."""
+
+    job_id: int
+    model_id: str
+    prompt: str
+    negative_prompt: str
+    image: Pixels
+    """(height, width, 3), RGB, already at the size of the output."""
+    mask: Pixels | None
+    """(height, width), 255 is repainted, 0 is kept; None: the whole image."""
+    steps: int
+    strength: float
+    guidance_scale: float
+    scheduler: str
+    seed: int
+    alone: bool = False
+    done: "Future[Picture]" = field(default_factory=Future)
+    step: int = 0
+    """Denoiser calls done."""
+    total: int = 0
+    """Denoiser calls in all; known once the family has begun the sample."""
+    denoising: Any = None
+    """The family's own state, from `begin` to `finish`."""
+
+    @property
+    def key(self) -> BatchKey:
+        """Which samples this one can share a step with."""
+        height, width, _ = self.image.shape
+        return BatchKey(
+            model_id=self.model_id,
+            height=height,
+            width=width,
+            guided=self.guidance_scale > 1,
+            inpaint=self.mask is not None,
+            alone=self.job_id if self.alone else None,
+        )
+
+    def succeed(self, picture: "Picture") -> bool:
+        """Answer with a picture; False when nobody waits any more."""
+        self.denoising = None
+        if waited_for := self.done.set_running_or_notify_cancel():
+            self.done.set_result(picture)
+        return waited_for
+
+    def fail(self, error: Exception) -> bool:
+        """Answer with an error; False when nobody waits any more."""
+        self.denoising = None
+        # A kept traceback, its own or a chained one, would keep the tensors of its frames.
+        error.__cause__ = error.__context__ = None
+        if waited_for := self.done.set_running_or_notify_cancel():
+            self.done.set_exception(error.with_traceback(None))
+        return waited_for
+
+    def forget(self) -> None:
+        """Let go of what a cancelled sample holds, and tell who waits for it."""
+        self.denoising = None
+        if self.done.cancelled():
+            self.done.set_running_or_notify_cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The samples that take the next step together."""
+
+    key: BatchKey
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished sample: (height, width, 3) RGB, and the denoiser calls that it took."""
+
+    pixels: Pixels
+    steps: int
