@@ -121,14 +121,16 @@ class Outbound:
         body: bytes | None = None,
         connect: float = CONNECT_SECONDS,
     ) -> AsyncIterator[httpcore.Response]:
-        ours = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": USER_AGENT}
+        sent = httpx.Headers({"Host": url.netloc.decode(), "User-Agent": USER_AGENT})
+        sent.update(headers)
+        sent.update({"Accept-Encoding": "identity", "Connection": "close"})
         async with self._pool.stream(
             method,
             # In parts: no second parser shall read the URL differently from the one that checked.
             httpcore.URL(
                 scheme=url.raw_scheme, host=url.raw_host, port=port_of(url), target=url.raw_path
             ),
-            headers=httpx.Headers({"Host": url.netloc.decode(), **ours, **headers}).raw,
+            headers=sent.raw,
             content=body,
             extensions={"timeout": {"connect": connect}},
         ) as response:

@@ -68,18 +68,23 @@ class Guard:
         """All that can be said without resolving the name; raises `Refused`."""
         if url.scheme not in (DEFAULT_PORTS if self.allow_http else ("https",)):
             raise Refused("scheme not allowed")
-        if b"@" in url.netloc or url.userinfo:
+        if url.userinfo:
             raise Refused("credentials in the URL")
         if len(str(url)) > MAX_URL:
             raise Refused("URL too long")
-        if address := literal(url.host):
-            self.check_answers(url.host, port_of(url), [str(address)])
-        elif not HOST_NAME.fullmatch(url.host):
+        self._check_host(url.raw_host.decode("ascii"), port_of(url))
+
+    def _check_host(self, host: str, port: int) -> None:
+        if port not in range(1, 2**16):
+            raise Refused("port not allowed")
+        if address := literal(host):
+            self.check_answers(host, port, [str(address)])
+        elif not HOST_NAME.fullmatch(host):
             raise Refused("not a valid URL")
-        elif url.host not in self.hosts and not self.networks:
+        elif host not in self.hosts and not self.networks:
             # With allowed networks, only the resolver knows whether the name leads into one.
-            self._check_port(port_of(url))
-            if f".{url.host}".endswith(".localhost"):
+            self._check_port(port)
+            if f".{host.removesuffix('.')}".endswith(".localhost"):
                 raise Refused("address not allowed")
 
     def check_answers(self, host: str, port: int, answers: Iterable[str]) -> list[Address]:
@@ -96,7 +101,7 @@ class Guard:
     def _check_address(self, address: Address, port: int) -> None:
         if any(address in network for network in self.networks):
             return
-        if not _is_public(address):
+        if not is_public(address):
             raise Refused("address not allowed")
         self._check_port(port)
 
@@ -111,7 +116,7 @@ def check_url(url: str, guard: Guard) -> str:
         raise Refused("URL too long")
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):  # the latter for half of a surrogate pair
         raise Refused("not a valid URL") from None
     guard.check_url(parsed)
     return str(parsed)
@@ -143,7 +148,8 @@ def _unwrapped(text: str) -> Address:
     return address.ipv4_mapped or address
 
 
-def _is_public(address: Address) -> bool:
+def is_public(address: Address) -> bool:
+    """Whether anybody's machine may be there, and none of ours."""
     if isinstance(address, IPv6Address):
         return address in V6_ALLOWED and not any(address in net for net in V6_DENIED)
     return address.is_global and not any(address in net for net in V4_DENIED)

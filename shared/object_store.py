@@ -1,7 +1,7 @@
 """Images in one bucket: our words over boto3, nothing of S3 leaves this file."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -131,7 +131,7 @@ class ObjectStore:
             if errors := answer.get("Errors"):
                 raise OSError(f"not deleted: {errors[0]}")
 
-    def links(self, keys: Sequence[str]) -> list[str]:
+    def links(self, keys: Iterable[str]) -> list[str]:
         """Where a client gets these objects, as `IMG2IMG_OUTPUT_LINKS` says."""
         match self._settings.output_links:
             case "presigned":

@@ -4,7 +4,6 @@ Standard Webhooks 1.0, symmetric signatures: headers beside an unchanged body.
 """
 
 import base64
-import binascii
 import hmac
 import random
 from collections.abc import Sequence
@@ -57,7 +56,7 @@ def secret_key(secret: str) -> bytes:
     """The bytes of a `whsec_...`; raises `ValueError` when it is not one of 24 to 64 bytes."""
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not secret.startswith(SECRET_PREFIX) or len(key) not in SECRET_BYTES:
         raise ValueError("a webhook secret is whsec_ and 24 to 64 bytes in base64")

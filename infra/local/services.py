@@ -1,8 +1,10 @@
 """The commands of the five kinds of process, and how each shows that it is ready."""
 
+import socket
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 
@@ -26,8 +28,8 @@ class Place:
     redis_port: int
     s3_port: int
     secrets: Secrets
-    drain: float
-    """Seconds a stopping worker may go on with what it runs."""
+    drain: timedelta
+    """How long a stopping worker may go on with what it runs."""
 
     @property
     def redis_url(self) -> str:
@@ -108,15 +110,16 @@ def _s3(name: str, place: Place) -> Service:
 
 
 def _worker(name: str, place: Place) -> Service:
-    # The first import of torch on a busy machine takes most of a minute.
-    return _own(name, "worker.gpu", place, patience=240, grace=place.drain + 10)
+    service = _own(name, "worker.gpu", place, grace=place.drain.total_seconds() + 10)
+    worker = {"IMG2IMG_WORKER_NAME": f"{name}-{socket.gethostname()}"}
+    return replace(service, env={**service.env, **worker})
 
 
 def _courier(name: str, place: Place) -> Service:
-    return _own(name, "worker.courier", place, patience=90, grace=15)
+    return _own(name, "worker.courier", place, grace=15)
 
 
-def _own(name: str, module: str, place: Place, *, patience: float, grace: float) -> Service:
+def _own(name: str, module: str, place: Place, *, grace: float) -> Service:
     ready = place.data / "run" / f"{name}.ready"
     ready.parent.mkdir(exist_ok=True)
     return Service(
@@ -126,7 +129,7 @@ def _own(name: str, module: str, place: Place, *, patience: float, grace: float)
         stage=2,
         env={"IMG2IMG_READY_FILE": str(ready)},
         ready_file=ready,
-        patience=patience,
+        patience=240,  # the first import of torch on a busy machine takes most of a minute
         grace=grace,
     )
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+
+from pydantic import TypeAdapter
 
 from infra.local.child import ROOT, Child, die_with
 from infra.local.keeper import Keeper, StackError
@@ -40,6 +43,7 @@ class Stack:
         processes: tuple[str, ...] = ALL,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
+        api_port = _choose_port(port, say)
         given = dict(env or {})
         self.data = Path(data).resolve()
         (self.data / "logs").mkdir(parents=True, exist_ok=True)
@@ -48,11 +52,11 @@ class Stack:
         self._ended = threading.Event()
         self._place = Place(
             data=self.data,
-            api_port=_choose_port(port, say),
+            api_port=api_port,
             redis_port=free_port(),
             s3_port=free_port(),
             secrets=keep_secrets(self.data),
-            drain=float(given.get("IMG2IMG_DRAIN", "10")),
+            drain=_duration(given.get("IMG2IMG_DRAIN", "10")),
         )
         self.settings_env = self._place.settings() | given
         """Every `IMG2IMG_*` setting that its processes run with."""
@@ -150,9 +154,11 @@ class Stack:
 
     def _build_demo_model(self) -> None:
         folder = Path(self.settings_env["IMG2IMG_MODELS_DIR"]) / "demo"
+        if (folder / "model_index.json").exists():
+            return  # asking the builder would import torch
         log = self.data / "logs" / "demo-model.log"
         parent = os.getpid()
-        self._say(f"demo model in {folder}")
+        self._say(f"building the demo model in {folder}")
         with log.open("wb") as output:
             try:
                 subprocess.run(
@@ -183,6 +189,13 @@ def _claim(data: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _duration(text: str) -> timedelta:
+    """Seconds, or what pydantic reads: `PT10S`, `00:00:10`."""
+    if text.replace(".", "", 1).isdecimal():
+        return timedelta(seconds=float(text))
+    return TypeAdapter(timedelta).validate_python(text)
 
 
 def _choose_port(asked: int | None, say: Callable[[str], None]) -> int:

@@ -8,6 +8,7 @@ reaper        what nobody may forget: lost workers, due retries, lost messages
 Keys (`pool` groups the workers that run the same models):
 
 job:{id}              hash    the record
+numbers               string  jobs accepted so far: older ones go first
 live:{tenant}         set     the tenant's jobs that are not final
 waiting:{pool}        zset    every queued job, by the time it was accepted
 lane:{pool}:{tenant}  zset    queued and not published, by priority, then age

@@ -21,12 +21,12 @@ MIN_SIDE = 16
 MAX_ASPECT = 16
 MAX_SCANS = 64
 """Of a progressive JPEG: every scan costs a pass over all pixels, however few its bytes."""
-MAX_CHUNKS = 10_000
-"""Of a PNG: they are read in Python, one by one."""
+MAX_PIECES = 10_000
+"""Chunks of a PNG, segments and stray bytes of a JPEG: Pillow reads them in Python, one by one."""
 
-MARKER = re.compile(rb"\xff[^\x00\xff]")
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-LONE_MARKERS = {0x01, *range(0xD0, 0xD9)}
+LONE_MARKERS = {0x01, 0xD8, END_OF_IMAGE}
 """JPEG markers that no length follows."""
 SIXTEEN_BITS = {"I", "I;16", "I;16B", "I;16L"}
 UPRIGHT = {
@@ -135,38 +135,42 @@ def _load(data: bytes, field: str) -> Image.Image:
 
 def _sniff(data: bytes, field: str) -> str:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        if _chunks(data) > MAX_CHUNKS:
-            raise BadInput(f"{field} has more than {MAX_CHUNKS} PNG chunks")
+        _check_png(data, field)
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
-        if _scans(data) > MAX_SCANS:
-            raise BadInput(f"{field} has more than {MAX_SCANS} JPEG scans")
+        _check_jpeg(data, field)
         return "JPEG"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
     raise BadInput(f"{field} is not a PNG, JPEG or WebP image")
 
 
-def _chunks(data: bytes) -> int:
-    """How many chunks a PNG has, counted no further than matters."""
-    count, position = 0, 8
-    while position < len(data) and count <= MAX_CHUNKS:
+def _check_png(data: bytes, field: str) -> None:
+    pieces, position = 0, 8
+    while position < len(data):
         position += 12 + int.from_bytes(data[position : position + 4], "big")
-        count += 1
-    return count
+        pieces += 1
+        if pieces > MAX_PIECES:
+            raise BadInput(f"{field} has more than {MAX_PIECES} chunks")
 
 
-def _scans(data: bytes) -> int:
-    """How many scans a JPEG has, read as libjpeg does: markers, and their segments skipped."""
-    count, position = 0, 2
+def _check_jpeg(data: bytes, field: str) -> None:
+    """Walk the markers as libjpeg does: skip segments, and pixels up to the next marker."""
+    pieces, scans, position = 0, 0, 2
     while found := MARKER.search(data, position):
+        pieces += 1 if scans else 1 + found.start() - position
+        if pieces > MAX_PIECES:
+            raise BadInput(f"{field} has more than {MAX_PIECES} segments")
         position, marker = found.end(), data[found.end() - 1]
-        if marker == END_OF_IMAGE or count > MAX_SCANS:
+        if marker == END_OF_IMAGE:
             break
-        count += marker == START_OF_SCAN
+        scans += marker == START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise BadInput(f"{field} has more than {MAX_SCANS} scans")
         if marker not in LONE_MARKERS:
             position += int.from_bytes(data[position : position + 2], "big")
-    return count
+    if scans == 0:
+        raise BadInput(f"{field} is damaged: there is no image in it")
 
 
 def _check_size(size: tuple[int, int], field: str) -> None:
@@ -197,7 +201,7 @@ def _orientation(image: Image.Image) -> object:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return None  # garbage in the metadata does not spoil the picture
+        return None  # nonsense in the metadata does not spoil the picture
 
 
 def _is_drawn_in_alpha(image: Image.Image) -> bool:

@@ -2,7 +2,7 @@
 -- ARGV[1] holds the settings: {template, ahead, lease, keep, max_attempts}.
 
 local settings = cjson.decode(ARGV[1])
-local PRIORITY_STEP = 1e13 -- above any time in milliseconds
+local PRIORITY_STEP = 1e14 -- above any number that jobs will reach
 local LOOK_AGAIN = 5000 -- a message popped but not claimed for so long is lost
 
 local time = redis.call('TIME')
@@ -43,12 +43,12 @@ local function pump(pool)
   end
 end
 
--- Into its tenant's lane, at the place that its priority and age give it.
+-- Into its tenant's lane, at the place that its priority and age give it, also when it comes back.
 local function enqueue(id)
-  local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'priority', 'created')
-  local pool, tenant, created = job[1], job[2], tonumber(job[4])
-  redis.call('ZADD', 'waiting:' .. pool, created, id)
-  redis.call('ZADD', 'lane:' .. pool .. ':' .. tenant, job[3] * PRIORITY_STEP + created, id)
+  local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'priority', 'number', 'created')
+  local pool, tenant = job[1], job[2]
+  redis.call('ZADD', 'waiting:' .. pool, job[5], id)
+  redis.call('ZADD', 'lane:' .. pool .. ':' .. tenant, job[3] * PRIORITY_STEP + job[4], id)
   if not redis.call('ZSCORE', 'ring:' .. pool, tenant) then
     local clock = tonumber(redis.call('GET', 'clock:' .. pool) or 0)
     local served = tonumber(redis.call('HGET', 'passes:' .. pool, tenant) or 0)

@@ -24,7 +24,7 @@ if waiting >= most_waiting then return {'full', id, waiting, now} end
 
 redis.call('HSET', key, 'job', job, 'tenant', tenant, 'pool', pool, 'priority', priority, 'weight', weight,
   'webhook', webhook, 'message_id', message_id, 'state', 'queued', 'generation', 1, 'attempts', 0,
-  'created', now)
+  'created', now, 'number', redis.call('INCR', 'numbers'))
 redis.call('SADD', 'live:' .. tenant, id)
 if remember then
   redis.call('HSET', remember, 'id', id, 'digest', digest)

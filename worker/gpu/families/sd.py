@@ -57,13 +57,15 @@ class StableDiffusion:
         self._vae = pipe.vae
         self._device = pipe.unet.device
         self._dtype = pipe.unet.dtype
+        # Latents have no bounds to be clipped to; not every checkpoint's config says so.
+        self._scheduler_config = {**pipe.scheduler.config, "clip_sample": False}
         self._encode_prompt = lru_cache(PROMPTS_KEPT)(self._encode_uncached)
 
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
         generator = torch.Generator("cpu").manual_seed(sample.seed)
         schedule = plan(
-            self._pipe.scheduler.config,
+            self._scheduler_config,
             sample.scheduler,
             steps=sample.steps,
             strength=sample.strength,
@@ -148,6 +150,8 @@ class StableDiffusion:
 
 def load(card: ModelCard, device: str) -> StableDiffusion:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit UNet."""
+    if not card.source.is_dir():  # or it would be taken for the name of a repository
+        raise FileNotFoundError(f"{card.model_id}: no folder {card.source}")
     # Their warnings quote prompts, and their bars draw over the log.
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
@@ -155,7 +159,7 @@ def load(card: ModelCard, device: str) -> StableDiffusion:
     transformers.utils.logging.disable_progress_bar()
     pipe = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(
         card.source,
-        torch_dtype=getattr(torch, card.dtype),
+        dtype=getattr(torch, card.dtype),
         use_safetensors=True,
         local_files_only=True,
         safety_checker=None,

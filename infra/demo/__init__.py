@@ -1,0 +1,1 @@
+"""One real photo through the whole service, and a check of everything that comes back."""

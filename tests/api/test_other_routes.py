@@ -1,0 +1,101 @@
+import pytest
+
+from tests.api.conftest import KEY, PNG
+
+pytestmark = pytest.mark.anyio
+
+PREFIX = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+async def test_system_load_counts_what_waits(client, request_body):
+    idle = (await client.post("/api/v3/system_load", json={"key": KEY})).json()
+    await client.post("/api/v3/img2img", json=request_body)
+    busy = (await client.post("/api/v3/system_load", json={"key": KEY})).json()
+
+    assert idle == {"queue_num": 0, "queue_time": 0, "status": "ok"}
+    assert (busy["queue_num"], busy["status"]) == (1, "ok")
+    assert busy["queue_time"] >= 1
+
+
+async def test_a_finished_image_is_served(client, app):
+    app.state.store.put(f"generations/{PREFIX}-0.png", PNG, "image/png")
+
+    answer = await client.get(f"/generations/{PREFIX}-0.png")
+
+    assert (answer.status_code, answer.content) == (200, PNG)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [(f"{PREFIX}-9.png", 404), ("../inputs/secret", 404), (f"{PREFIX}-0.exe", 400), ("x", 400)],
+)
+async def test_nothing_else_is_served(client, name, status):
+    answer = await client.get(f"/generations/{name}")
+
+    assert answer.status_code == status
+    assert answer.json()["status"] == "error"
+
+
+async def test_it_is_alive_and_ready(client):
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert (await client.get("/readyz")).json() == {
+        "status": "ok",
+        "redis": True,
+        "object_store": True,
+    }
+
+
+async def test_without_redis_it_is_not_ready_and_refuses_jobs(
+    settings, request_body, free_port_url
+):
+    import httpx
+
+    from api.app import create_app
+
+    app = create_app(settings.model_copy(update={"redis_url": free_port_url}))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            ready = await client.get("/readyz")
+            answer = await client.post("/api/v3/img2img", json=request_body)
+
+    assert (ready.status_code, ready.json()["redis"]) == (503, False)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["message"].startswith("Service temporarily unavailable")
+
+
+async def test_the_docs_need_no_other_server(client):
+    page = (await client.get("/docs")).text
+    schema = (await client.get("/openapi.json")).json()
+
+    assert "cdn" not in page
+    assert "/api/v3/img2img" in schema["paths"]
+    script = page.split('src="')[1].split('"')[0]
+    assert (await client.get(script)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/api/v3/img2img", 405), ("POST", "/nowhere", 404)]
+)
+async def test_every_refusal_has_the_same_shape(client, method, path, status):
+    answer = await client.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.json()["status"] == "error"
+
+
+async def test_a_body_over_the_limit_is_refused_while_it_comes(client, settings):
+    async def endless():
+        for _ in range(settings.max_body // 2**20 + 2):
+            yield b"x" * 2**20
+
+    answer = await client.post("/api/v3/img2img", content=endless())
+
+    assert answer.status_code == 413
+    assert answer.json()["status"] == "error"
+
+
+async def test_metrics_are_prometheus_text(client):
+    assert "python_info" in (await client.get("/metrics")).text

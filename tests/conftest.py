@@ -1,0 +1,33 @@
+"""What many tests share: one real Valkey and one real S3 server for the whole run, emptied between tests."""
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from tests.servers import Nanio, Valkey, nanio, valkey
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory) -> Iterator[Valkey]:
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory) -> Iterator[Nanio]:
+    with nanio(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(valkey_server) -> Iterator[Redis]:
+    """A client of an empty Valkey."""
+    with Redis.from_url(valkey_server.url, decode_responses=True) as client:
+        client.flushall()
+        yield client

@@ -1,0 +1,46 @@
+"""The demo model, built and loaded once for the whole run, and engines that are stopped again."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.models import Limits, ModelCard
+from tests.worker.gpu.fakes import FakePipelines
+from worker.gpu.engine import Engine
+from worker.gpu.families import Pipeline, load
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from infra.demo_model.build import build  # noqa: PLC0415  torch takes seconds
+
+    return build(tmp_path_factory.mktemp("models") / "demo")
+
+
+@pytest.fixture(scope="session")
+def demo_card(demo_folder: Path) -> ModelCard:
+    limits = Limits(default_side=256)
+    return ModelCard(model_id="demo", family="sd", source=demo_folder, limits=limits)
+
+
+@pytest.fixture(scope="session")
+def demo(demo_card: ModelCard) -> Pipeline:
+    return load(demo_card, "cpu")
+
+
+@pytest.fixture
+def make_engine() -> Iterator[Callable[..., Engine]]:
+    """Started engines over one pipeline."""
+    engines: list[Engine] = []
+
+    def make(pipeline: Pipeline, **options: Any) -> Engine:
+        options = {"on_device_lost": lambda error: None} | options
+        engines.append(Engine(FakePipelines(pipeline), **options))
+        engines[-1].start()
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.stop()

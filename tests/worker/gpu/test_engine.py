@@ -1,0 +1,282 @@
+"""The engine over a fake model: who shares a step, and whom a failure concerns."""
+
+import gc
+import logging
+import threading
+import weakref
+from concurrent.futures import CancelledError, wait
+
+import pytest
+
+from shared.errors import OutOfMemory
+from tests.worker.gpu.fakes import CARD, FakePipeline, FakePipelines, make_sample
+from worker.gpu.engine import Engine, EngineStopped
+from worker.gpu.families import DeviceLost, DeviceOutOfMemory
+
+SECONDS = 10
+
+
+@pytest.fixture
+def pipeline() -> FakePipeline:
+    return FakePipeline()
+
+
+def fail_when(call, error, *, prompt):
+    """A `before` that raises for samples of one prompt."""
+
+    def before(name, samples, rows):
+        if name == call and any(sample.prompt == prompt for sample in samples):
+            raise error
+
+    return before
+
+
+def test_samples_of_different_jobs_share_every_step(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    samples = [make_sample(job_id=job, seed=job) for job in range(4)]
+
+    engine.submit(samples)
+    pictures = [sample.done.result(SECONDS) for sample in samples]
+
+    assert [picture.steps for picture in pictures] == [4] * 4
+    assert [len(batch) for batch, _ in pipeline.forwards] == [4] * 4
+    assert (engine.steps, engine.occupancy, engine.pending) == (4, 4.0, 0)
+
+
+def test_a_latecomer_joins_and_the_first_leaves_it_behind(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    early, late = make_sample(steps=3), make_sample(steps=3)
+    pipeline.before = lambda name, samples, rows: (
+        engine.submit([late]) if name == "predict" and not pipeline.forwards else None
+    )
+
+    engine.submit([early])
+    wait([early.done, late.done], SECONDS)
+
+    assert [batch for batch, _ in pipeline.forwards] == [
+        [early],
+        [early, late],
+        [early, late],
+        [late],
+    ]
+
+
+def test_a_batch_is_padded_to_the_next_bucket_but_never_over_the_cap(make_engine):
+    pipeline = FakePipeline(CARD.model_copy(update={"max_batch": 6}))
+    engine = make_engine(pipeline, buckets=(2, 4, 8))
+
+    engine.submit([make_sample(steps=steps) for steps in (3, 3, 3, 1, 1, 1, 1)])
+    while engine.pending:
+        threading.Event().wait(0.001)
+
+    assert [(len(batch), rows) for batch, rows in pipeline.forwards] == [(6, 6), (4, 4), (3, 4)]
+
+
+def test_a_sample_without_steps_is_finished_at_once(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    sample = make_sample(strength=0.0)
+
+    engine.submit([sample])
+
+    assert sample.done.result(SECONDS).steps == 0
+    assert pipeline.forwards == []
+
+
+def test_a_suspect_job_runs_alone(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    samples = [make_sample(), make_sample(job_id=2, alone=True)]
+
+    engine.submit(samples)
+    wait([sample.done for sample in samples], SECONDS)
+
+    assert all(len(batch) == 1 for batch, _ in pipeline.forwards)
+
+
+@pytest.mark.parametrize("call", ["begin", "predict", "advance", "finish"])
+def test_a_failure_concerns_its_sample_only(pipeline, make_engine, call):
+    engine = make_engine(pipeline, buckets=(4,))
+    pipeline.before = fail_when(call, ValueError("broken"), prompt="bad")
+    good, bad, good_too = make_sample(), make_sample(prompt="bad"), make_sample()
+
+    engine.submit([good, bad, good_too])
+
+    assert isinstance(bad.done.exception(SECONDS), ValueError)
+    assert [s.done.result(SECONDS).steps for s in (good, good_too)] == [4, 4]
+    assert {rows for _, rows in pipeline.forwards} == {4}
+
+
+def test_the_failure_in_a_future_keeps_nothing_of_its_frames(pipeline, make_engine, caplog):
+    caplog.set_level(logging.CRITICAL + 1, "worker.gpu.engine")  # a captured record keeps them
+
+    class Tensor:
+        pass
+
+    def before(name, samples, rows):
+        if name == "advance":
+            tensor = Tensor()
+            kept.append(weakref.ref(tensor))
+            try:
+                raise KeyError("inner")
+            except KeyError as error:
+                raise ValueError("outer") from error
+
+    kept = []
+    engine = make_engine(pipeline)
+    pipeline.before = before
+    sample = make_sample()
+
+    engine.submit([sample])
+    failure = sample.done.exception(SECONDS)
+    engine.stop()
+    gc.collect()
+
+    assert failure.__traceback__ is None
+    assert kept[0]() is None
+    assert sample.denoising is None
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits(pipeline, make_engine):
+    def before(name, samples, rows):
+        if name == "predict" and rows > 2:
+            raise DeviceOutOfMemory("too many")
+
+    engine = make_engine(pipeline)
+    pipeline.before = before
+    samples = [make_sample() for _ in range(8)]
+
+    engine.submit(samples)
+    pictures = [sample.done.result(SECONDS) for sample in samples]
+
+    assert [picture.steps for picture in pictures] == [4] * 8
+    assert {rows for _, rows in pipeline.forwards} == {2}
+
+
+@pytest.mark.parametrize("call", ["begin", "predict", "finish"])
+def test_what_does_not_fit_alone_fails_as_the_caller_is_told(pipeline, make_engine, call):
+    engine = make_engine(pipeline)
+    pipeline.before = fail_when(call, DeviceOutOfMemory("no"), prompt="huge")
+    huge, fine = make_sample(prompt="huge", side=128), make_sample()
+
+    engine.submit([huge, fine])
+
+    assert isinstance(huge.done.exception(SECONDS), OutOfMemory)
+    assert fine.done.result(SECONDS).steps == 4
+
+
+def test_a_cancelled_sample_takes_no_further_step(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    cancelled, other = make_sample(), make_sample()
+
+    def before(name, samples, rows):
+        if name == "predict" and len(pipeline.forwards) == 1:
+            cancelled.done.cancel()
+
+    pipeline.before = before
+    engine.submit([cancelled, other])
+
+    assert other.done.result(SECONDS).steps == 4
+    assert [len(batch) for batch, _ in pipeline.forwards] == [2, 2, 1, 1]
+    assert wait([cancelled.done], SECONDS).done
+    with pytest.raises(CancelledError):
+        cancelled.done.result()
+    assert cancelled.denoising is None
+
+
+def test_stopping_fails_what_is_left_and_takes_no_more(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    running, stopping = threading.Event(), threading.Event()
+
+    def before(name, samples, rows):
+        running.set()
+        stopping.wait(SECONDS)
+
+    pipeline.before = before
+    samples = [make_sample(), make_sample(side=128)]
+    engine.submit(samples)
+    running.wait(SECONDS)
+    stopper = threading.Thread(target=engine.stop)
+    stopper.start()
+    while True:
+        try:
+            engine.submit([])
+        except EngineStopped:
+            break
+    stopping.set()
+    stopper.join(SECONDS)
+
+    assert all(isinstance(s.done.exception(SECONDS), EngineStopped) for s in samples)
+
+
+def test_an_engine_that_never_started_can_be_stopped():
+    engine = Engine(FakePipelines(FakePipeline()), on_device_lost=lambda error: None)
+    sample = make_sample()
+    engine.submit([sample])
+
+    engine.stop()
+
+    assert isinstance(sample.done.exception(0), EngineStopped)
+
+
+@pytest.mark.parametrize("call", ["begin", "predict", "advance", "finish"])
+def test_a_lost_device_ends_the_engine_and_is_reported(pipeline, make_engine, call):
+    reported = threading.Event()
+    engine = make_engine(pipeline, on_device_lost=lambda error: reported.set())
+    pipeline.before = fail_when(call, DeviceLost("CUDA error"), prompt="a cat")
+    samples = [make_sample(), make_sample(side=128)]
+
+    engine.submit(samples)
+
+    assert all(isinstance(s.done.exception(SECONDS), DeviceLost) for s in samples)
+    assert reported.wait(SECONDS)
+    with pytest.raises(EngineStopped):
+        engine.submit([make_sample()])
+
+
+def test_the_models_are_warm_when_start_returns(pipeline):
+    pipelines = FakePipelines(pipeline)
+    engine = Engine(pipelines, buckets=(4, 1), on_device_lost=lambda error: None)
+
+    engine.start()
+    engine.stop()
+
+    assert pipelines.warm == [(1, 4)]
+
+
+def test_start_raises_what_the_warm_up_raises(pipeline):
+    pipelines = FakePipelines(pipeline)
+    pipelines.warm_up = lambda buckets: pipelines.get("another")
+    engine = Engine(pipelines, on_device_lost=lambda error: None)
+
+    with pytest.raises(KeyError):
+        engine.start()
+
+
+def test_a_model_that_is_not_loaded_is_refused(pipeline, make_engine):
+    engine = make_engine(pipeline)
+
+    with pytest.raises(KeyError):
+        engine.submit([make_sample(), make_sample(model_id="another")])
+
+    assert engine.pending == 0
+
+
+def test_only_pending_work_without_progress_counts_as_stalled(pipeline, make_engine):
+    now = [100.0]
+    stalled = []
+    engine = make_engine(pipeline, clock=lambda: now[0])
+
+    def before(name, samples, rows):
+        stalled.append(engine.stalled_for)
+        now[0] += 7
+        stalled.append(engine.stalled_for)
+
+    now[0] += 1000
+    idle = engine.stalled_for
+    pipeline.before = before
+    sample = make_sample(steps=1)
+    engine.submit([sample])
+    sample.done.result(SECONDS)
+
+    assert idle == 0
+    assert stalled == [0, 7] * 4
+    assert engine.stalled_for == 0
