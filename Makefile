@@ -11,7 +11,7 @@ SHELL := /bin/bash
 define PROGRESS
 awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
   / Downloading .*[0-9][0-9]\.?[0-9]* MB/ {print "  " $$1 " " $$2 " " $$3 " " $$4} \
-  /^Installing collected/ {print "  installing " n " packages"} {fflush()}'
+  /^Installing collected/ && n {print "  installing " n " packages"} {fflush()}'
 endef
 
 .DEFAULT_GOAL := help
@@ -56,7 +56,7 @@ constraints: ## resolve pyproject.toml afresh into infra/constraints.txt; torch 
 
 $(INSTALLED): pyproject.toml infra/constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "error: Python 3.11 or later is needed, $(PY) is $$($(PY) --version 2>&1); try: make PY=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	  echo "error: Python 3.11 or later is needed, $(PY) is $$($(PY) --version 2>/dev/null || echo missing); try: make PY=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PY) -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "error: $(PY) lacks the venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Setting up $(VENV): torch and its companions are large, this takes some minutes the first time."

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -14,7 +14,7 @@ from api.routes import health, images, jobs
 from api.waiting import Waiting
 from shared.egress import Guard
 from shared.ledger.connect import connect_for_requests
-from shared.ledger.events import finished
+from shared.ledger.events import end, finished
 from shared.ledger.submissions import Submissions
 from shared.log import set_up_logging
 from shared.models import Registry
@@ -40,9 +40,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     listening = asyncio.create_task(door.waiting.listen(finished(redis)))
     yield
-    listening.cancel()
-    with suppress(asyncio.CancelledError):
-        await listening
+    await end([listening])
     await redis.aclose()
 
 
@@ -50,7 +48,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     """The front door, for `uvicorn --factory api.app:create_app`."""
     settings = settings or ApiSettings()
     set_up_logging(settings.log_level)
-    app = FastAPIOffline(
+    app: FastAPI = FastAPIOffline(
         title="img2img",
         description="The public Stable Diffusion image-to-image API, on GPUs you own.",
         version="0.1.0",

@@ -8,7 +8,7 @@ from shared.tenants import Tenant, Tenants
 
 
 def authenticate(fields: Mapping[str, Any], headers: Mapping[str, str], tenants: Tenants) -> Tenant:
-    """Whose request it is, by the field `key`, the header `key`, or a bearer token, in this order."""
+    """Whose request it is, by the field `key`, the header `key`, or a bearer token."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     key = fields.get("key") or headers.get("key") or bearer

@@ -43,7 +43,7 @@ class Door:
         wait: float | None,
         idempotency_key: str,
     ) -> dict[str, Any]:
-        """Accept an image-to-image request and answer it, waiting up to `wait` seconds for the result."""
+        """Accept an image-to-image request and answer it, after up to `wait` seconds."""
         request = Img2ImgRequest.read(fields)
         card = self._card(self.settings.default_model)
         job = request.to_job(

@@ -13,6 +13,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -113,6 +114,11 @@ def install(app: FastAPI, *, errors_as_200: bool) -> None:
         assert isinstance(error, HTTPException)
         return answer(ApiError(str(error.detail)), error.status_code)
 
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        # The framework's own answer would repeat the whole request, key and images too.
+        assert isinstance(error, RequestValidationError)
+        return answer(InvalidFields({str(e["loc"][-1]): [e["msg"]] for e in error.errors()}))
+
     async def fault(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
         return answer(ApiError("Internal server error. Please try again."), 500)
@@ -121,4 +127,5 @@ def install(app: FastAPI, *, errors_as_200: bool) -> None:
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, away)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, fault)

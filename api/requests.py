@@ -1,10 +1,19 @@
 """The public image-to-image request, leniently read, and the one Job it becomes."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from api.dialects import Dialect
 from api.errors import InvalidFields
@@ -15,8 +24,14 @@ QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resol
 """What `enhance_prompt` appends."""
 
 
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+MOST_SAMPLES = 4
+SHOWN = 40
+"""Characters of a wrong value that are repeated."""
+
+
 def _no_control_characters(text: str) -> str:
-    if any(ord(character) < 32 and character not in "\t\n\r" for character in text):
+    if CONTROL_CHARACTERS.search(text):
         raise ValueError("must not contain control characters")
     return text
 
@@ -25,12 +40,13 @@ def _random_when_negative(seed: Any) -> Any:
     return None if str(seed).strip() == "-1" else seed
 
 
-def _between_1_and_4(samples: Any) -> Any:
+def _at_most_4(samples: Any) -> Any:
     # v3 clients ask for more than there is and expect the most there is.
-    return 4 if str(samples).isdecimal() and int(samples) > 4 else samples
+    asked = str(samples)
+    return MOST_SAMPLES if asked.isdecimal() and int(asked[:9]) > MOST_SAMPLES else samples
 
 
-Text = Annotated[str, Field(max_length=2000), BeforeValidator(_no_control_characters)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
 Side = Annotated[int, Field(ge=1, le=8192)]
 
 
@@ -45,10 +61,14 @@ class Img2ImgRequest(BaseModel):
         str | None, Field(description="Same forms; white is repainted, black is kept")
     ] = None
     negative_prompt: Annotated[Text | None, Field(description="What to avoid")] = None
-    width: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = None
-    height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = None
+    width: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
+        None
+    )
+    height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
+        None
+    )
     samples: Annotated[
-        int, Field(ge=1, le=4, description="Images, 1 to 4"), BeforeValidator(_between_1_and_4)
+        int, Field(ge=1, le=4, description="Images, 1 to 4"), BeforeValidator(_at_most_4)
     ] = 1
     num_inference_steps: Annotated[
         int,
@@ -82,9 +102,9 @@ class Img2ImgRequest(BaseModel):
         BeforeValidator(_random_when_negative),
     ] = None
     base64: Annotated[bool, Field(description="Outputs are links to base64 text")] = False
-    webhook: Annotated[
-        str | None, Field(max_length=2048, description="Called with the result")
-    ] = None
+    webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
+        None
+    )
     track_id: Annotated[Any, Field(description="Comes back in the webhook, with its type")] = None
 
     @classmethod
@@ -151,7 +171,9 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
         if entry["type"] == "missing":
             text = f"The {name} field is required."
         else:
-            shown = isinstance(given, int | float) or (isinstance(given, str) and len(given) <= 40)
+            shown = isinstance(given, int | float) or (
+                isinstance(given, str) and len(given) <= SHOWN
+            )
             got = f", got {given!a}" if shown else ""
             text = f"The {name} is invalid: {reason[0].lower()}{reason[1:]}{got}."
         texts.setdefault(field, []).append(text)

@@ -14,7 +14,7 @@ class Waiting:
 
     @contextmanager
     def for_job(self, job_id: int) -> Iterator[asyncio.Event]:
-        """An event that is set when the job ends. Enter before submitting, or the end may go unseen."""
+        """An event that is set when the job ends; enter before submitting, to miss nothing."""
         event = asyncio.Event()
         self._callers[job_id].add(event)
         try:

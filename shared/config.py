@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
 
     public_url: str = "http://127.0.0.1:8000"
-    """The base of every link we hand out: fetch_result and, unless `output_base_url` says otherwise, outputs."""
+    """The base of every link we hand out, to results and to proxied outputs."""
     output_links: Literal["proxied", "presigned", "public"] = "proxied"
     output_base_url: str | None = None
     """With `output_links=public`: the CDN or bucket address that serves the bucket's keys."""
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     default_model: str = "demo"
 
     api_keys: str = ""
-    """`tenant=key` pairs with commas between, or the path of a JSON file (see shared/tenants.py)."""
+    """`tenant=key` pairs with commas between, or the path of a JSON file (shared/tenants.py)."""
     webhook_secret: SecretStr = SecretStr("")
     """`whsec_...`; signs the webhooks of tenants that have no secret of their own."""
 
@@ -50,6 +50,6 @@ class Settings(BaseSettings):
     lease: timedelta = timedelta(seconds=15)
     max_attempts: int = 3
     publish_ahead: int = 16
-    """How many messages of a pool wait in Celery's queue; all other jobs wait in their tenant's lane."""
+    """Messages of a pool that wait in Celery's queue; other jobs wait in their tenant's lane."""
 
     log_level: str = "INFO"

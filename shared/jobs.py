@@ -15,7 +15,7 @@ MAX_SEED = 2**32
 
 
 class JobState(StrEnum):
-    """queued -> running -> succeeded | failed | cancelled; running -> queued when an attempt is lost."""
+    """queued -> running -> succeeded | failed | cancelled; running -> queued when one is lost."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -70,7 +70,7 @@ class Job(Frozen):
 
     id: int
     file_prefix: str
-    """Names the first attempt's outputs; 128 random bits, so that an output's link cannot be guessed."""
+    """Names the first attempt's outputs: random, so that an output's link cannot be guessed."""
     tenant: str
     pool: str
     dialect: str

@@ -1,4 +1,4 @@
-"""One logging setup for every process: a JSON object on each line, with the ids of what it is about."""
+"""One logging setup for every process: JSON lines, with the ids of what they are about."""
 
 import json
 import logging

@@ -73,7 +73,7 @@ class Registry:
 
     @classmethod
     def read(cls, path: Path, *, models_dir: Path) -> "Registry":
-        """Read the models file; raises `ValidationError` naming the entry and field that is wrong."""
+        """Read the models file; raises `ValidationError` naming the field that is wrong."""
         entries = yaml.safe_load(path.read_text())["models"]
         cards = [ModelCard(model_id=model_id, **entry) for model_id, entry in entries.items()]
         return cls([c.model_copy(update={"source": models_dir / c.source}) for c in cards])

@@ -72,7 +72,7 @@ def make_celery(
 
 
 def message_template() -> str:
-    """The message Celery would send, with `__POOL__`, `__ID__`, `__GENERATION__` and `__TAG__` to fill in.
+    """The message Celery would send, with __POOL__, __ID__, __GENERATION__ and __TAG__ to fill in.
 
     Celery itself writes it, into a broker in memory, so it follows the installed version. Only the
     encoding of the body changes, from base64 to plain UTF-8, because a Lua script fills it in.

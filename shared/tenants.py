@@ -43,7 +43,7 @@ def digest(key: str) -> str:
 
 
 class Tenants:
-    """Every tenant of the deployment; one tenant may stand in the file once for each of its keys."""
+    """Every tenant of the deployment; one may stand in the file once for each of its keys."""
 
     def __init__(self, tenants: list[Tenant], *, default_secret: str = "") -> None:
         self._by_key = {tenant.digest: tenant for tenant in tenants}

@@ -1,4 +1,4 @@
-"""What many tests share: one real Valkey and one real S3 server for the whole run, emptied between tests."""
+"""What many tests share: a real Valkey, emptied between tests, and a real S3 server."""
 
 from collections.abc import Iterator
 

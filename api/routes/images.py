@@ -1,15 +1,19 @@
 """Make images, and hand out the finished ones."""
 
 import asyncio
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, HTTPException, Path, Response
+from fastapi import APIRouter, Header, HTTPException, Response
 
 from api.dependencies import Caller, Fields, FrontDoor, Store
 from api.dialects import V3
 from api.requests import Img2ImgRequest
 
 router = APIRouter(tags=["images"])
+
+OUTPUT_NAME = re.compile(r"[0-9a-f-]{36}-[0-9]{1,3}\.(png|base64)")
+NO_IMAGE = "No such image, or it has expired"
 
 _SCHEMA = Img2ImgRequest.model_json_schema(by_alias=False)
 _SCHEMA["properties"] |= {"key": {"type": "string", "description": "API key"}}
@@ -64,13 +68,13 @@ async def img2img(
 
 
 @router.get("/generations/{name}", response_class=Response)
-async def generation(
-    name: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}-\d{1,3}\.(png|base64)$")], store: Store
-) -> Response:
+async def generation(name: str, store: Store) -> Response:
     """A finished image. Its name is the permission to read it."""
+    if not OUTPUT_NAME.fullmatch(name):
+        raise HTTPException(404, NO_IMAGE)
     try:
         stored = await asyncio.to_thread(store.get, f"generations/{name}")
     except FileNotFoundError:
-        raise HTTPException(404, "No such image, or it has expired") from None
+        raise HTTPException(404, NO_IMAGE) from None
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return Response(stored.body, media_type=stored.content_type, headers=headers)

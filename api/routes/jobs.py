@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.answers import not_found
+from api.answers import job_number, not_found
 from api.dependencies import Caller, Config, FrontDoor
 
 router = APIRouter(tags=["jobs"])
@@ -13,9 +13,8 @@ router = APIRouter(tags=["jobs"])
 @router.post("/api/v3/fetch/{job_id}")
 async def fetch(job_id: str, tenant: Caller, door: FrontDoor) -> dict[str, Any]:
     """The result of an earlier request, or how far it is."""
-    if not (job_id.isdecimal() and len(job_id) <= 16):
-        return not_found(job_id)
-    record = await door.submissions.find(int(job_id), tenant.tenant)
+    number = job_number(job_id)
+    record = None if number is None else await door.submissions.find(number, tenant.tenant)
     return await door.answer(record) if record else not_found(job_id)
 
 

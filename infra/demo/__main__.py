@@ -28,11 +28,12 @@ def main() -> int:
     def say(line: str) -> None:
         console.print(f"{time.monotonic() - begun:6.1f} s  {line}")
 
-    # A folder of its own each time; the model, which is always the same, is built once.
+    # A folder of its own each time: what an earlier demo left behind proves nothing.
     STATE.mkdir(parents=True, exist_ok=True)
     data = Path(tempfile.mkdtemp(prefix="run-", dir=STATE))
     try:
-        _run(data, say)
+        with console.status("running"):
+            _run(data, say)
     except (DemoError, StackError, httpx.HTTPError) as error:
         say(f"FAILED: {error}")
     except KeyboardInterrupt:
@@ -46,7 +47,7 @@ def main() -> int:
 
 
 def _run(data: Path, say: Callable[[str], None]) -> None:
-    env = {"IMG2IMG_OUTBOUND_ALLOW": "127.0.0.1", "IMG2IMG_MODELS_DIR": str(STATE / "models")}
+    env = {"IMG2IMG_OUTBOUND_ALLOW": "127.0.0.1"}
     with Receiver(PHOTO) as receiver, Stack(data, port=0, env=env, say=say) as stack:
         say(f"the service is up: {stack.url}")
         try:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +27,9 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     try:
-        with Stack(asked.data, port=asked.port, env=given, say=say) as stack:
+        with ExitStack() as exits:
+            with console.status("starting"):
+                stack = exits.enter_context(Stack(asked.data, port=asked.port, env=given, say=say))
             print(f"ready: {stack.url}  key: {stack.key}", flush=True)
             stack.wait()
     except KeyboardInterrupt:

@@ -1,8 +1,12 @@
 """Which loopback port a server gets."""
 
 import socket
+from collections.abc import Callable
+
+from infra.local.keeper import StackError
 
 HOST = "127.0.0.1"
+DEFAULT = 8000
 
 
 def is_free(port: int) -> bool:
@@ -23,3 +27,16 @@ def free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def choose_port(asked: int | None, say: Callable[[str], None]) -> int:
+    """The API's port: what was asked for; by default 8000 or, if it is taken, a free one."""
+    port = DEFAULT if asked is None else asked
+    if port and is_free(port):
+        return port
+    if asked:
+        raise StackError(f"port {asked} is taken; choose another with PORT=...")
+    chosen = free_port()
+    if asked is None:
+        say(f"port {DEFAULT} is taken: using {chosen}")
+    return chosen

@@ -1,29 +1,25 @@
 """The embedded stack as a value: start it, use its address and key, stop it."""
 
-import fcntl
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from pydantic import TypeAdapter
 
-from infra.local.child import ROOT, Child, die_with
-from infra.local.keeper import Keeper, StackError
-from infra.local.ports import free_port, is_free
+from infra.local.child import Child
+from infra.local.claim import claim
+from infra.local.keeper import Keeper
+from infra.local.model import build_demo_model
+from infra.local.ports import choose_port, free_port
 from infra.local.secrets import first_key, keep_secrets
 from infra.local.services import ALL, SERVERS, Place, services
 
-DEFAULT_PORT = 8000
 PREFIX = "IMG2IMG_"
-MODEL_PATIENCE = 300
-"""Seconds to build the demo model."""
 
 
 class Stack:
@@ -43,11 +39,11 @@ class Stack:
         processes: tuple[str, ...] = ALL,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        api_port = _choose_port(port, say)
+        api_port = choose_port(port, say)
         given = dict(env or {})
         self.data = Path(data).resolve()
         (self.data / "logs").mkdir(parents=True, exist_ok=True)
-        self._claim = _claim(self.data)
+        self._claim = claim(self.data)
         self._say = say
         self._ended = threading.Event()
         self._place = Place(
@@ -147,48 +143,14 @@ class Stack:
         """Start one that was stopped."""
         self._keeper.bring_up([name])
 
+    def _build_demo_model(self) -> None:
+        folder = Path(self.settings_env["IMG2IMG_MODELS_DIR"]) / "demo"
+        build_demo_model(folder, log=self.data / "logs" / "demo-model.log", say=self._say)
+
     def _env(self) -> dict[str, str]:
         # Settings come from `env` alone, so that a developer's shell cannot change a test.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         return inherited | {"PYTHONUNBUFFERED": "1"} | self.settings_env
-
-    def _build_demo_model(self) -> None:
-        folder = Path(self.settings_env["IMG2IMG_MODELS_DIR"]) / "demo"
-        if (folder / "model_index.json").exists():
-            return  # asking the builder would import torch
-        log = self.data / "logs" / "demo-model.log"
-        parent = os.getpid()
-        self._say(f"building the demo model in {folder}")
-        with log.open("wb") as output:
-            try:
-                subprocess.run(
-                    (sys.executable, "-m", "infra.demo_model.build", str(folder)),
-                    cwd=ROOT,
-                    env=self._env(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    timeout=MODEL_PATIENCE,
-                    check=True,
-                    preexec_fn=lambda: die_with(parent),
-                )
-            except subprocess.SubprocessError as error:
-                raise StackError(f"no demo model: {error}\n{log.read_text()[-3000:]}") from error
-
-
-def _claim(data: Path) -> IO[str]:
-    lock = (data / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise StackError(f"another stack (process {holder}) runs on {data}") from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
 
 
 def _duration(text: str) -> timedelta:
@@ -196,15 +158,3 @@ def _duration(text: str) -> timedelta:
     if text.replace(".", "", 1).isdecimal():
         return timedelta(seconds=float(text))
     return TypeAdapter(timedelta).validate_python(text)
-
-
-def _choose_port(asked: int | None, say: Callable[[str], None]) -> int:
-    port = DEFAULT_PORT if asked is None else asked
-    if port and is_free(port):
-        return port
-    if asked:
-        raise StackError(f"port {asked} is taken; choose another with PORT=...")
-    chosen = free_port()
-    if asked is None:
-        say(f"port {DEFAULT_PORT} is taken: using {chosen}")
-    return chosen

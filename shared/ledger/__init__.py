@@ -1,4 +1,4 @@
-"""The truth about every job, in Redis. Only the scripts in `lua/` change it, each in one round trip.
+"""The truth about every job, in Redis; only the scripts in `lua/` change it, one round trip each.
 
 submissions   what the front door does: submit, find
 attempts      what a GPU worker does: claim, renew, finish, hand back

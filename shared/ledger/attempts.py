@@ -13,7 +13,7 @@ from shared.ledger.scripts import script_settings, source
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claimed job. `owner` names this attempt alone, so that whatever a lost one still sends is stale."""
+    """A claimed job. `owner` names this attempt alone: what a lost one still sends is stale."""
 
     job: Job
     generation: int
@@ -35,7 +35,7 @@ class WorkerRecord:
 
 
 class Attempts:
-    """The ledger, as a GPU worker uses it. Its client waits for a Redis that is away (`connect`)."""
+    """The ledger, as a GPU worker uses it."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
@@ -54,10 +54,10 @@ class Attempts:
         return Attempt(Job.model_validate_json(job), int(generation), owner, int(number))
 
     def renew(self, progress: Sequence[tuple[Attempt, int, int]]) -> list[bool]:
-        """Keep attempts alive and note (steps done, steps in all); False for each one that is lost."""
+        """Keep attempts alive, note (steps done, steps in all); False for each one that is lost."""
         args: list[str | int] = [self._settings]
         for attempt, step, steps in progress:
-            args += [attempt.job.id, attempt.generation, attempt.owner, step, steps]
+            args += [*_key(attempt), step, steps]
         return [held == 1 for held in self._renew(args=args)]
 
     def succeed(self, attempt: Attempt, result: Result) -> bool:
@@ -65,12 +65,12 @@ class Attempts:
         return self._end(attempt, JobState.SUCCEEDED, "result", result.model_dump_json())
 
     def fail(self, attempt: Attempt, failure: Failure) -> bool:
-        """End the job with a failure that another attempt would not mend; False when no longer held."""
+        """End the job with a failure that is final; False when this attempt no longer holds it."""
         return self._end(attempt, JobState.FAILED, "failure", failure.model_dump_json())
 
     def _end(self, attempt: Attempt, state: JobState, field: str, payload: str) -> bool:
-        key = [attempt.job.id, attempt.generation, attempt.owner]
-        return bool(self._finish(args=[self._settings, *key, state, field, payload]) == 1)
+        ended = self._finish(args=[self._settings, *_key(attempt), state, field, payload])
+        return bool(ended == 1)
 
     def hand_back(
         self, attempt: Attempt, *, charged: bool, delay: timedelta = timedelta(0), failure: Failure
@@ -80,12 +80,8 @@ class Attempts:
         Returns queued, failed (with `failure`) or stale.
         """
         milliseconds = round(delay.total_seconds() * 1000)
-        key = [attempt.job.id, attempt.generation, attempt.owner]
-        return str(
-            self._hand_back(
-                args=[self._settings, *key, int(charged), milliseconds, failure.model_dump_json()]
-            )
-        )
+        ending = (int(charged), milliseconds, failure.model_dump_json())
+        return str(self._hand_back(args=[self._settings, *_key(attempt), *ending]))
 
     def register(self, worker: WorkerRecord, *, lifetime: timedelta) -> None:
         """Show the worker as alive for `lifetime`."""
@@ -109,3 +105,8 @@ class Attempts:
         """Take the worker off the list."""
         self._redis.zrem("workers", name)
         self._redis.delete(f"worker:{name}")
+
+
+def _key(attempt: Attempt) -> tuple[int, int, str]:
+    """What a script checks before it believes an attempt."""
+    return attempt.job.id, attempt.generation, attempt.owner

@@ -1,4 +1,4 @@
-"""Clients for the ledger: one that answers quickly or fails, one that waits for a Redis that is away."""
+"""Clients for the ledger: one that answers or fails soon, one that waits while Redis is away."""
 
 import redis.asyncio
 from redis import Redis

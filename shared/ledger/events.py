@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -10,6 +11,7 @@ from redis.exceptions import RedisError
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.5
+ASK_AGAIN_SECONDS = 0.1
 
 
 async def finished(redis: Redis) -> AsyncIterator[int]:
@@ -26,3 +28,14 @@ async def finished(redis: Redis) -> AsyncIterator[int]:
         except RedisError as error:
             log.warning("waiting for Redis", extra={"error": type(error).__name__})
             await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended, whichever way.
+
+    redis-py can swallow a cancellation while it connects, so each is asked until it hears.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=ASK_AGAIN_SECONDS)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -101,13 +102,14 @@ class Submissions:
 
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
         """The tenant's job, or None: another tenant's id answers as an unknown one does."""
-        record = read(await self._redis.hgetall(f"job:{job_id}"))
+        fields = cast("dict[str, str]", await self._redis.hgetall(f"job:{job_id}"))
+        record = read(fields)
         return record if record and record.job.tenant == tenant else None
 
     async def ahead(self, record: JobRecord) -> int:
         """Jobs of the same pool that were accepted before it and still wait."""
         rank = await self._redis.zrank(f"waiting:{record.job.pool}", str(record.job.id))
-        return int(rank or 0)
+        return cast("int", rank or 0)
 
     async def load(self, pool: str) -> Load:
         """How busy the pool is now."""

@@ -1,8 +1,11 @@
 import asyncio
+import json
 import math
 
+import httpx
 import pytest
 
+from api.app import create_app
 from shared.jobs import Failure, Result
 from tests.api.conftest import KEY, OTHER_KEY, PNG
 
@@ -43,9 +46,7 @@ async def test_the_prompt_is_left_alone_when_asked(client, request_body):
 
 
 async def test_a_waiting_caller_gets_the_result_itself(client, request_body, attempts, redis):
-    asking = asyncio.create_task(
-        client.post(URL, json=request_body, headers={"Prefer": "wait=30"})
-    )
+    asking = asyncio.create_task(client.post(URL, json=request_body, headers={"Prefer": "wait=30"}))
     job = await _finish(attempts, redis)
     answer = await asking
 
@@ -57,9 +58,7 @@ async def test_a_waiting_caller_gets_the_result_itself(client, request_body, att
 
 
 async def test_a_failed_job_says_why(client, request_body, attempts, redis):
-    asking = asyncio.create_task(
-        client.post(URL, json=request_body, headers={"Prefer": "wait=30"})
-    )
+    asking = asyncio.create_task(client.post(URL, json=request_body, headers={"Prefer": "wait=30"}))
     attempt = await _claimed(attempts, redis)
     attempts.fail(attempt, Failure(code="bad_input", message="Unable to fetch image"))
 
@@ -91,7 +90,8 @@ async def test_fields_come_in_every_encoding(client, request_body, where):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}]
+    "headers",
+    [{"key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}],
 )
 async def test_the_key_may_come_in_a_header(client, request_body, headers):
     del request_body["key"]
@@ -157,8 +157,6 @@ async def test_a_missing_prompt_is_named_as_documented(client, request_body):
 )
 async def test_wrong_fields_are_named(client, request_body, field, value):
     # Not `json=`: some of these are nothing that a careful client could send.
-    import json
-
     answer = await client.post(
         URL,
         content=json.dumps(request_body | {field: value}),
@@ -185,7 +183,11 @@ async def test_sides_are_rounded_down_to_what_the_model_takes(client, request_bo
 
 @pytest.mark.parametrize(
     ("name", "meta", "value"),
-    [("prompt_strength", "strength", 0.4), ("steps", "steps", 12), ("guidance", "guidance_scale", 3)],
+    [
+        ("prompt_strength", "strength", 0.4),
+        ("steps", "steps", 12),
+        ("guidance", "guidance_scale", 3),
+    ],
 )
 async def test_older_names_of_fields_are_taken(client, request_body, name, meta, value):
     for current in ("strength", "num_inference_steps", "guidance_scale"):
@@ -284,10 +286,6 @@ async def test_an_id_that_is_none_is_unknown(client, job_id):
 
 
 async def test_errors_under_200_for_old_clients(settings, request_body):
-    import httpx
-
-    from api.app import create_app
-
     app = create_app(settings.model_copy(update={"errors_as_200": True}))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)

@@ -1,5 +1,7 @@
+import httpx
 import pytest
 
+from api.app import create_app
 from tests.api.conftest import KEY, PNG
 
 pytestmark = pytest.mark.anyio
@@ -28,13 +30,12 @@ async def test_a_finished_image_is_served(client, app):
 
 
 @pytest.mark.parametrize(
-    ("name", "status"),
-    [(f"{PREFIX}-9.png", 404), ("../inputs/secret", 404), (f"{PREFIX}-0.exe", 400), ("x", 400)],
+    "name", [f"{PREFIX}-9.png", "../inputs/secret", "..%2finputs%2fsecret", f"{PREFIX}-0.exe", "x"]
 )
-async def test_nothing_else_is_served(client, name, status):
+async def test_nothing_else_is_served(client, name):
     answer = await client.get(f"/generations/{name}")
 
-    assert answer.status_code == status
+    assert answer.status_code == 404
     assert answer.json()["status"] == "error"
 
 
@@ -50,10 +51,6 @@ async def test_it_is_alive_and_ready(client):
 async def test_without_redis_it_is_not_ready_and_refuses_jobs(
     settings, request_body, free_port_url
 ):
-    import httpx
-
-    from api.app import create_app
-
     app = create_app(settings.model_copy(update={"redis_url": free_port_url}))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)

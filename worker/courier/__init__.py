@@ -1,1 +1,1 @@
-"""Delivers webhooks from the outbox and returns the jobs of lost workers; many replicas are harmless."""
+"""Delivers webhooks from the outbox and brings back lost jobs; many replicas are harmless."""

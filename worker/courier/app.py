@@ -9,7 +9,7 @@ from datetime import timedelta
 from shared.egress import Guard, Outbound
 from shared.ledger.connect import UNAVAILABLE, connect_for_requests
 from shared.ledger.deliveries import Deliveries, Delivery
-from shared.ledger.events import finished
+from shared.ledger.events import end, finished
 from shared.ledger.reaper import Reaped, Reaper
 from shared.object_store import ObjectStore
 from shared.tenants import Tenants
@@ -115,11 +115,9 @@ async def run(settings: CourierSettings) -> None:
             settings.ready_file.write_text("ready\n")
         log.info("ready")
         stopped = asyncio.create_task(stop.wait())
-        # A part that ends by itself has failed: so does the courier, and its supervisor starts another.
+        # A part that ends by itself failed, and the courier with it: its supervisor restarts it.
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*tasks, stopped])
         await loop.drain()
         for task in done - {stopped}:
             task.result()

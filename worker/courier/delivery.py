@@ -49,7 +49,7 @@ class Courier:
             at=started, seconds=round(time.time() - started, 3), status=status, reason=reason
         )
         ids = {"job_id": delivery.record.job.id, "attempt": delivery.attempt, "status": status}
-        delay = retry_delay(delivery.attempt, retry_after, random.Random())  # noqa: S311 - jitter
+        delay = retry_delay(delivery.attempt, retry_after, random.Random())
         if status is not None and 200 <= status < 300:  # noqa: PLR2004 - any success
             await self.deliveries.delivered(delivery, entry)
             log.info("webhook delivered", extra=ids)

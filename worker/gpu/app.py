@@ -47,11 +47,11 @@ class GpuWorker:
     celery: Celery
 
     def run(self) -> None:
-        """Load, warm up, then consume until SIGTERM. Nothing is taken from the queue before it is warm."""
+        """Warm up, then consume until SIGTERM: nothing is taken from the queue before."""
         if self.settings.metrics_port:
             start_http_server(self.settings.metrics_port)
         self.engine.start()
-        self.leases.start()
+        self.leases.start(before_each=self.beat)
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_shutting_down.connect(self._drain, weak=False)
         try:
@@ -105,8 +105,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     attempts = Attempts(connect_for_work(settings.redis_url), settings)
     pipelines = WarmPipelines(registry.in_pools(settings.pool_names), pick_device(), load)
     engine = Engine(pipelines, buckets=settings.bucket_sizes, on_device_lost=_exit)
-    worker: GpuWorker
-    leases = Leases(attempts, every=BEAT, check=lambda: worker.beat())
+    leases = Leases(attempts, every=BEAT)
     runner = JobRunner(
         name=settings.worker_name,
         attempts=attempts,
@@ -121,8 +120,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     celery = make_celery(settings.redis_url, settings.pool_names, drain=settings.drain)
     celery.conf.worker_pool = gpu_pool(leases.hand_back)
     register(celery, runner)
-    worker = GpuWorker(settings, engine, attempts, leases, celery)
-    return worker
+    return GpuWorker(settings, engine, attempts, leases, celery)
 
 
 def _exit(reason: BaseException) -> None:

@@ -10,21 +10,21 @@ from shared.config import Settings
 
 
 class GpuSettings(Settings):
-    """Settings, plus the worker's own. The device itself is pinned outside, by CUDA_VISIBLE_DEVICES."""
+    """Settings, plus the worker's own. CUDA_VISIBLE_DEVICES pins the device, from outside."""
 
     worker_name: str = Field(default_factory=lambda: f"gpu-{socket.gethostname()}")
     """Unique among the workers of a deployment."""
     pools: str = "default"
     """Which pools it serves, with commas between: all their models are loaded at start."""
     slots: int = 16
-    """Jobs in flight: a few more than fill the largest batch, so that inputs are ready in time."""
+    """Jobs in flight: more than fill the largest batch, so that inputs are ready in time."""
     buckets: str = "1,2,4,8"
-    """Row counts a step is padded to. One number: a sample has the same bits whoever shares its batch."""
+    """Row counts a step is padded to. A single one: the same bits, whoever shares the batch."""
     drain: timedelta = timedelta(seconds=10)
     """After SIGTERM, how long running jobs may still finish before they are handed back."""
     job_timeout: timedelta = timedelta(minutes=10)
     stall_timeout: timedelta = timedelta(seconds=60)
-    """A device call that takes longer ends the process: its lease must not outlive a hung device."""
+    """A device call that takes longer ends the process: no lease outlives a hung device."""
     metrics_port: int = 0
     """Serves Prometheus metrics when not 0."""
     ready_file: Path | None = None

@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from shared.errors import OutOfMemory
 from worker.gpu import metrics
 from worker.gpu.batcher import Batcher
 from worker.gpu.families import DeviceLost, DeviceOutOfMemory, Pipeline
+from worker.gpu.pipelines import WarmPipelines
 from worker.gpu.samples import Batch, Sample
 
 T = TypeVar("T")
@@ -24,16 +25,6 @@ class EngineStopped(Exception):
     """The engine has stopped; the sample is nobody's fault and can be given to another worker."""
 
 
-class Pipelines(Protocol):
-    """What the engine needs of `WarmPipelines`."""
-
-    def get(self, model_id: str) -> Pipeline:
-        """The loaded model; raises `KeyError`."""
-
-    def warm_up(self, buckets: Sequence[int]) -> None:
-        """Run every batch size once."""
-
-
 class Engine:
     """Batches the samples of all jobs, step by step: they join and leave between steps.
 
@@ -42,7 +33,7 @@ class Engine:
 
     def __init__(
         self,
-        pipelines: Pipelines,
+        pipelines: WarmPipelines,
         *,
         buckets: Sequence[int] = BUCKETS,
         on_device_lost: Callable[[BaseException], None],
@@ -93,9 +84,9 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
-        self._fail_all(EngineStopped("the engine was stopped"))
+        self._fail_all(EngineStopped, "the engine was stopped")
 
     def submit(self, samples: Iterable[Sample]) -> None:
         """Queue samples; each answers by its `done`, and cancelling that takes it out again.
@@ -239,12 +230,12 @@ class Engine:
     def _give_up(self, error: Exception) -> None:
         with self._changed:
             self._stopping = True
-        self._fail_all(DeviceLost(str(error)))
+        self._fail_all(DeviceLost, str(error))
         self._on_device_lost(error)
 
-    def _fail_all(self, error: Exception) -> None:
+    def _fail_all(self, kind: type[Exception], message: str) -> None:
         with self._changed:
             left = self._batcher.remove_all()
         metrics.FAILED.inc(len(left))
         for sample in left:
-            sample.fail(error)
+            sample.fail(kind(message))

@@ -1,17 +1,20 @@
-"""Keeps this worker's attempts alive while the engine makes progress, and hands them back when it stops."""
+"""Keeps this worker's attempts alive, and hands them back when it stops."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
 from shared.errors import InternalError
 from shared.jobs import Failure
 from shared.ledger.attempts import Attempt, Attempts
-from worker.gpu.samples import Sample
+
+if TYPE_CHECKING:
+    from worker.gpu.samples import Sample
 
 log = logging.getLogger(__name__)
 
@@ -41,24 +44,27 @@ class Held:
 
 
 class Leases:
-    """The attempts in hand. A thread renews them every `every`, as long as `check` does not object."""
+    """The attempts in hand, which a thread renews."""
 
-    def __init__(self, attempts: Attempts, *, every: timedelta, check: Callable[[], None]) -> None:
+    def __init__(self, attempts: Attempts, *, every: timedelta) -> None:
         self._attempts = attempts
         self._every = every.total_seconds()
-        self._check = check
         self._held: dict[str, Held] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin to renew."""
+    def start(self, *, before_each: Callable[[], None]) -> None:
+        """Begin to renew; `before_each` may end the process instead."""
+        self._thread = threading.Thread(
+            target=self._run, args=(before_each,), name="leases", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread; leases that are still held run out."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     @contextmanager
     def hold(self, attempt: Attempt) -> Iterator[Held]:
@@ -93,10 +99,10 @@ class Leases:
                 log.warning("lease lost", extra={"job_id": one.attempt.job.id})
                 one.drop()
 
-    def _run(self) -> None:
+    def _run(self, before_each: Callable[[], None]) -> None:
         while not self._stopping.wait(self._every):
             try:
-                self._check()
+                before_each()
                 self.renew()
             except RedisError as error:
                 log.warning("leases not renewed", extra={"error": type(error).__name__})

@@ -1,13 +1,15 @@
-"""The Celery pool: threads that wait for the engine, and a consumer that notices when one is free."""
+"""The Celery pool: threads that wait for the engine, and a consumer that hears when one is free."""
 
 import itertools
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool
 from kombu.asynchronous import get_event_loop
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 HandBack = Callable[[str], None]
 """Gives up a task by its id: the ledger hands its job to another worker."""
@@ -50,7 +52,7 @@ def gpu_pool(hand_back: HandBack) -> type[TaskPool]:
             if loop := get_event_loop():
                 loop.call_soon(int)
 
-        def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        def terminate_job(self, pid: int, signal: int | None = None) -> None:  # noqa: ARG002
             """SIGQUIT: not a cancellation by the caller, so the job goes back to the queue."""
             if task_id := self._tasks.get(pid):
                 hand_back(task_id)

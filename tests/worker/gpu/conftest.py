@@ -14,8 +14,11 @@ from worker.gpu.families import Pipeline, load
 
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from infra.demo_model.build import build  # noqa: PLC0415  torch takes seconds
+    import torch  # noqa: PLC0415  it takes seconds, and most tests here do without
 
+    from infra.demo_model.build import build  # noqa: PLC0415
+
+    torch.set_num_threads(1)  # several threads spin for one another where the cores are shared
     return build(tmp_path_factory.mktemp("models") / "demo")
 
 

@@ -232,6 +232,16 @@ def test_a_lost_device_ends_the_engine_and_is_reported(pipeline, make_engine, ca
         engine.submit([make_sample()])
 
 
+def test_the_engine_can_be_stopped_by_whoever_hears_of_the_loss(pipeline, make_engine):
+    stopped = threading.Event()
+    engine = make_engine(pipeline, on_device_lost=lambda error: (engine.stop(), stopped.set()))
+    pipeline.before = fail_when("predict", DeviceLost("CUDA error"), prompt="a cat")
+
+    engine.submit([make_sample()])
+
+    assert stopped.wait(SECONDS)
+
+
 def test_the_models_are_warm_when_start_returns(pipeline):
     pipelines = FakePipelines(pipeline)
     engine = Engine(pipelines, buckets=(4, 1), on_device_lost=lambda error: None)

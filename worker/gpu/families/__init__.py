@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {"sd": "worker.gpu.families.sd"}
 """Modules by name, so that only the families in use are imported, torch with them."""
+DEVICE = "worker.gpu.families.device"
 
 
 class DeviceOutOfMemory(Exception):
@@ -52,11 +53,12 @@ class Pipeline(Protocol):
 
 def load(card: "ModelCard", device: str) -> Pipeline:
     """Load a model onto a device (`cpu`, `cuda`, `cuda:1`); raises `OSError` without weights."""
-    family = import_module(FAMILIES[card.family])
-    guarded = import_module("worker.gpu.families.device").Guarded
-    return cast("Pipeline", guarded(family.load(card, device)))
+    family, torch_device = import_module(FAMILIES[card.family]), import_module(DEVICE)
+    if device == "cpu":
+        torch_device.make_room()
+    return cast("Pipeline", torch_device.Guarded(family.load(card, device)))
 
 
 def pick_device() -> str:
     """`cuda` where torch sees one, else `cpu`; `CUDA_VISIBLE_DEVICES` decides which one it sees."""
-    return cast("str", import_module("worker.gpu.families.device").pick())
+    return cast("str", import_module(DEVICE).pick())

@@ -1,5 +1,6 @@
 """How torch is called: in inference mode, its errors translated to ours."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -67,6 +68,16 @@ def translated(error: RuntimeError) -> Exception | None:
     if isinstance(error, accelerator_error) or any(words in text for words in LOST):
         return DeviceLost(text)
     return None
+
+
+def make_room() -> None:
+    """Leave a core to the rest of this machine.
+
+    The threads of a CPU kernel spin for one another: with a busy core under one of them they took
+    eight times as long as a single thread.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (cores or 1) - 1)))
 
 
 def pick() -> str:

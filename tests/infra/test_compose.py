@@ -1,0 +1,130 @@
+"""What docker-compose.yml and the Dockerfiles promise, read from the files: no engine is needed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+LASTING = {name: s for name, s in SERVICES.items() if s["restart"] != "no"}
+WORKERS = {name: s for name, s in SERVICES.items() if name.startswith("worker-")}
+DOCKERFILES = sorted((ROOT / "infra").glob("*.Dockerfile"))
+INSTRUCTION = re.compile(r"^([A-Z]+) (.+(?:\\\n.*)*)", re.MULTILINE)
+
+
+def instructions(dockerfile: Path, name: str) -> list[str]:
+    return [rest for word, rest in INSTRUCTION.findall(dockerfile.read_text()) if word == name]
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+def test_every_service_is_locked_down(service):
+    uid, gid = service["user"].split(":")
+
+    assert int(uid) > 0
+    assert int(gid) > 0
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["init"]
+    assert service["pids_limit"]
+    assert "privileged" not in service
+    assert "cap_add" not in service
+
+
+@pytest.mark.parametrize("service", LASTING.values(), ids=LASTING)
+def test_every_lasting_service_shows_its_health_and_has_time_to_stop(service):
+    assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    assert service["restart"] == "unless-stopped"
+    assert "stop_grace_period" in service
+
+
+def test_redis_runs_with_the_file_that_keeps_every_job():
+    redis = SERVICES["redis"]
+    conf = (ROOT / "infra" / "redis.conf").read_text().splitlines()
+
+    assert "./infra/redis.conf:/etc/img2img/redis.conf:ro" in redis["volumes"]
+    assert redis["command"][:2] == ["valkey-server", "/etc/img2img/redis.conf"]
+    assert {"appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"} <= set(conf)
+    assert "redis:/data" in redis["volumes"]
+
+
+def test_redis_and_s3_are_reached_from_inside_only():
+    for name in ("redis", "s3"):
+        assert SERVICES[name]["networks"] == ["backend"]
+        assert "ports" not in SERVICES[name]
+    assert COMPOSE["networks"]["backend"]["internal"]
+
+
+def test_only_the_door_listens_and_only_on_loopback_unless_told():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
+    assert SERVICES["api"]["ports"] == ["${API_ADDRESS:-127.0.0.1:8000}:8000"]
+
+
+def test_no_two_workers_share_a_device():
+    devices = [
+        device
+        for worker in WORKERS.values()
+        for device in worker.get("deploy", {})
+        .get("resources", {})
+        .get("reservations", {})
+        .get("devices", [])
+    ]
+    ids = [device_id for device in devices for device_id in device["device_ids"]]
+
+    assert len(ids) == len(set(ids)) == len(devices) == len(WORKERS) - 1  # one has no device
+
+
+@pytest.mark.parametrize("worker", WORKERS.values(), ids=WORKERS)
+def test_a_worker_may_drain_before_it_is_killed(worker):
+    [drain] = re.findall(r"PT(\d+)S", worker["environment"]["IMG2IMG_DRAIN"])
+
+    assert int(drain) < int(worker["stop_grace_period"].removesuffix("s"))
+
+
+@pytest.mark.parametrize("worker", WORKERS.values(), ids=WORKERS)
+def test_a_worker_holds_no_customer_secret_and_cannot_change_weights(worker):
+    assert not {"IMG2IMG_API_KEYS", "IMG2IMG_WEBHOOK_SECRET"} & worker["environment"].keys()
+    assert "models:/models:ro" in worker["volumes"]
+
+
+def test_every_variable_is_explained_in_the_example():
+    text = (ROOT / "docker-compose.yml").read_text()
+    used = set(re.findall(r"\$\{(\w+)", text)) | set(re.findall(r"^ +(IMG2IMG_\w+):$", text, re.M))
+    example = (ROOT / ".env.example").read_text()
+    explained = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
+
+    assert used <= explained
+    assert explained - used == {"COMPOSE_PROFILES"}  # read by compose itself
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_what_a_dockerfile_copies_is_there_and_not_ignored(dockerfile):
+    allowed = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    copies = [c.split()[:-1] for c in instructions(dockerfile, "COPY") if "--from" not in c]
+    sources = {source for copy in copies for source in copy}
+
+    assert {"pyproject.toml", "infra/constraints.txt", "shared", "worker"} <= sources
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert {source.split("/")[0] for source in sources} <= allowed
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_runs_as_nobody_special_and_gets_its_signals(dockerfile):
+    assert instructions(dockerfile, "USER") == ["10001:10001"]
+    assert all(command.startswith('["') for command in instructions(dockerfile, "CMD"))
+    assert len(instructions(dockerfile, "HEALTHCHECK")) == 1
+    assert "-c infra/constraints.txt" in "".join(instructions(dockerfile, "RUN"))
+
+
+def test_constraints_are_exact_and_name_no_index():
+    lines = (ROOT / "infra" / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+
+    assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", pin)] == []
+    assert pins == sorted(pins)
+    assert [pin for pin in pins if pin.startswith("torch==")]
