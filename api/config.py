@@ -2,15 +2,15 @@
 
 from datetime import timedelta
 
-from shared.config import Settings
+from shared.config import Duration, Settings
 
 
 class ApiSettings(Settings):
     """Settings, plus the door's own."""
 
-    sync_wait: timedelta = timedelta(seconds=20)
+    sync_wait: Duration = timedelta(seconds=20)
     """How long a request without a webhook waits for its result; proxies tend to cut at 30-60 s."""
-    longest_wait: timedelta = timedelta(seconds=55)
+    longest_wait: Duration = timedelta(seconds=55)
     """The most that `Prefer: wait=N` can ask for."""
     errors_as_200: bool = False
     """Answer errors under HTTP 200, for clients that read the body only."""

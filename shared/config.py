@@ -1,11 +1,22 @@
 """The settings every process reads, from `IMG2IMG_*` variables and nowhere else."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import SecretStr
+from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _seconds(given: Any) -> Any:
+    return float(given) if isinstance(given, str) and NUMBER.fullmatch(given) else given
+
+
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+"""Seconds (`10`, `0.5`), or ISO 8601 (`PT10S`)."""
 
 
 class Settings(BaseSettings):
@@ -28,7 +39,7 @@ class Settings(BaseSettings):
     output_links: Literal["proxied", "presigned", "public"] = "proxied"
     output_base_url: str | None = None
     """With `output_links=public`: the CDN or bucket address that serves the bucket's keys."""
-    link_lifetime: timedelta = timedelta(days=1)
+    link_lifetime: Duration = timedelta(days=1)
     """How long a presigned link works."""
 
     models_file: Path = Path("infra/models.yaml")
@@ -46,8 +57,8 @@ class Settings(BaseSettings):
     outbound_http: bool = True
     """Whether plain http is allowed to client-given addresses."""
 
-    keep_jobs: timedelta = timedelta(days=7)
-    lease: timedelta = timedelta(seconds=15)
+    keep_jobs: Duration = timedelta(days=7)
+    lease: Duration = timedelta(seconds=15)
     max_attempts: int = 3
     publish_ahead: int = 16
     """Messages of a pool that wait in Celery's queue; other jobs wait in their tenant's lane."""

@@ -77,7 +77,7 @@ def message_template() -> str:
     Celery itself writes it, into a broker in memory, so it follows the installed version. Only the
     encoding of the body changes, from base64 to plain UTF-8, because a Lua script fills it in.
     """
-    celery = make_celery("memory://", {"__POOL__"})
+    celery = make_celery("memory://localhost/", {"__POOL__"})
     queue = queue_name("__POOL__")
     celery.send_task(
         GENERATE,

@@ -54,7 +54,7 @@ class Tenants:
     def read(cls, settings: Settings) -> "Tenants":
         """`tenant=key,...`, or the path of a JSON list of tenants."""
         given = settings.api_keys
-        if "=" in given:
+        if "=" in given and not Path(given).exists():
             pairs = (pair.split("=", 1) for pair in given.split(","))
             entries = [{"tenant": name.strip(), "key": key.strip()} for name, key in pairs]
         else:

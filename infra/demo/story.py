@@ -24,7 +24,7 @@ REQUEST = {
     "height": str(SIDE),
     "samples": str(SAMPLES),
     "num_inference_steps": "8",
-    "strength": 0.5,
+    "strength": 0.2,
     "guidance_scale": 7.5,
     "safety_checker": "yes",
     "enhance_prompt": "yes",

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from shared.config import Settings
+from shared.config import Duration, Settings
 
 
 class CourierSettings(Settings):
@@ -11,9 +11,9 @@ class CourierSettings(Settings):
 
     deliveries: int = 64
     """Webhooks under way at a time."""
-    poll: timedelta = timedelta(milliseconds=500)
+    poll: Duration = timedelta(milliseconds=500)
     """How soon a webhook is sent that became due without an event, as a retry does."""
-    webhook_timeout: timedelta = timedelta(seconds=15)
-    webhook_connect_timeout: timedelta = timedelta(seconds=3)
+    webhook_timeout: Duration = timedelta(seconds=15)
+    webhook_connect_timeout: Duration = timedelta(seconds=3)
     ready_file: Path | None = None
     """Written when it is at work."""

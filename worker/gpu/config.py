@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shared.config import Settings
+from shared.config import Duration, Settings
 
 
 class GpuSettings(Settings):
@@ -20,16 +20,16 @@ class GpuSettings(Settings):
     """Jobs in flight: more than fill the largest batch, so that inputs are ready in time."""
     buckets: str = "1,2,4,8"
     """Row counts a step is padded to. A single one: the same bits, whoever shares the batch."""
-    drain: timedelta = timedelta(seconds=10)
+    drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long running jobs may still finish before they are handed back."""
-    job_timeout: timedelta = timedelta(minutes=10)
-    stall_timeout: timedelta = timedelta(seconds=60)
+    job_timeout: Duration = timedelta(minutes=10)
+    stall_timeout: Duration = timedelta(seconds=60)
     """A device call that takes longer ends the process: no lease outlives a hung device."""
     metrics_port: int = 0
     """Serves Prometheus metrics when not 0."""
     ready_file: Path | None = None
     """Written when the models are warm and the worker consumes."""
-    retry_delay: timedelta = timedelta(seconds=2)
+    retry_delay: Duration = timedelta(seconds=2)
     """Before a job whose attempt failed for a reason of ours is tried again."""
 
     @property

@@ -142,8 +142,8 @@ class Engine:
                 self._attempt(sample, pipeline.begin, sample)
 
     def _step(self, pipeline: Pipeline, batch: Batch) -> None:
-        ready = [s for s in batch.samples if s.denoising is not None and s.step < s.total]
-        if ready:
+        begun = [s for s in batch.samples if s.denoising is not None and not s.done.done()]
+        if ready := [sample for sample in begun if sample.step < sample.total]:
             for sample, prediction in self._predict(pipeline, batch, ready):
                 self._attempt(sample, pipeline.advance, sample, prediction)
 

@@ -66,21 +66,19 @@ class Sample:
             alone=self.job_id if self.alone else None,
         )
 
-    def succeed(self, picture: "Picture") -> bool:
-        """Answer with a picture; False when nobody waits any more."""
+    def succeed(self, picture: "Picture") -> None:
+        """Answer with a picture, unless nobody waits any more."""
         self.denoising = None
-        if waited_for := self.done.set_running_or_notify_cancel():
+        if self.done.set_running_or_notify_cancel():
             self.done.set_result(picture)
-        return waited_for
 
-    def fail(self, error: Exception) -> bool:
-        """Answer with an error; False when nobody waits any more."""
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless nobody waits any more."""
         self.denoising = None
         # A kept traceback, its own or a chained one, would keep the tensors of its frames.
         error.__cause__ = error.__context__ = None
-        if waited_for := self.done.set_running_or_notify_cancel():
+        if self.done.set_running_or_notify_cancel():
             self.done.set_exception(error.with_traceback(None))
-        return waited_for
 
     def forget(self) -> None:
         """Let go of what a cancelled sample holds, and tell who waits for it."""

@@ -1,0 +1,43 @@
+"""The ready-made message against Celery's own."""
+
+import base64
+import json
+
+from shared.ledger.scripts import source
+from shared.queue import GENERATE, make_celery, message_template, queue_name
+
+VARIES = ("origin",)
+"""Names the sending process."""
+
+
+def test_the_ready_made_message_is_what_celery_would_send(redis, valkey_server):
+    celery = make_celery(valkey_server.url, {"default"})
+    sent = celery.send_task(
+        GENERATE, args=["123", "4"], task_id="123.4", queue="gpu.default", argsrepr="", kwargsrepr=""
+    )
+    theirs = json.loads(redis.lpop(queue_name("default")))
+    ours = json.loads(
+        message_template()
+        .replace("__POOL__", "default")
+        .replace("__ID__", "123")
+        .replace("__GENERATION__", "4")
+    )
+
+    assert sent.id == "123.4"
+    assert json.loads(ours.pop("body")) == json.loads(base64.b64decode(theirs.pop("body")))
+    assert ours["properties"].pop("body_encoding") == "utf-8"
+    assert theirs["properties"].pop("body_encoding") == "base64"
+    for varying in ("delivery_tag", "reply_to"):
+        assert ours["properties"].pop(varying)
+        assert theirs["properties"].pop(varying)
+    for message in (ours, theirs):
+        for header in VARIES:
+            message["headers"].pop(header)
+    assert ours == theirs
+
+
+def test_every_script_loads(redis):
+    names = "submit claim renew finish hand_back reap claim_deliveries settle_delivery".split()
+
+    for name in names:
+        assert redis.script_load(source(name))
