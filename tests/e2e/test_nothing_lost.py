@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from redis import Redis
 
-SLOW = {"num_inference_steps": 50, "strength": 1.0, "width": 256, "height": 256}
+SLOW = {"num_inference_steps": 40, "strength": 1.0, "width": 128, "height": 128}
 """Seconds of work on a CPU."""
 
 

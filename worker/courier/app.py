@@ -18,7 +18,8 @@ from worker.courier.delivery import Courier
 
 log = logging.getLogger(__name__)
 
-REAP_EVERY = timedelta(seconds=2)
+REAPS_PER_LEASE = 8
+"""A gap of half a lease counts as an outage, so rounds must be well within that."""
 
 
 class DeliveryLoop:
@@ -80,8 +81,8 @@ class DeliveryLoop:
         await asyncio.gather(*self._under_way)
 
 
-async def reap_for_ever(reaper: Reaper) -> None:
-    """One round every `REAP_EVERY`."""
+async def reap_for_ever(reaper: Reaper, *, lease: timedelta) -> None:
+    """Rounds without end, `REAPS_PER_LEASE` of them in a lease."""
     while True:
         try:
             reaped = await reaper.reap()
@@ -90,7 +91,7 @@ async def reap_for_ever(reaper: Reaper) -> None:
         else:
             if reaped != Reaped(0, 0, 0):
                 log.info("brought back", extra={"reaped": str(reaped)})
-        await asyncio.sleep(REAP_EVERY.total_seconds())
+        await asyncio.sleep(lease.total_seconds() / REAPS_PER_LEASE)
 
 
 async def run(settings: CourierSettings) -> None:
@@ -109,7 +110,8 @@ async def run(settings: CourierSettings) -> None:
             settings=settings,
         )
         loop = DeliveryLoop(courier, deliveries, settings)
-        work = (loop.run(), loop.listen(finished(redis)), reap_for_ever(Reaper(redis, settings)))
+        reaping = reap_for_ever(Reaper(redis, settings), lease=settings.lease)
+        work = (loop.run(), loop.listen(finished(redis)), reaping)
         tasks = [asyncio.create_task(part) for part in work]
         if settings.ready_file:
             settings.ready_file.write_text("ready\n")

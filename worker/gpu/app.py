@@ -66,8 +66,11 @@ class GpuWorker:
         queues = ",".join(queue_name(pool) for pool in sorted(self.settings.pool_names))
         threads = str(self.settings.slots + SPARE_THREADS)
         name = f"{self.settings.worker_name}@%h"
-        quiet = ["--without-gossip", "--without-mingle", "--loglevel", self.settings.log_level]
-        return ["worker", "--queues", queues, "--concurrency", threads, "--hostname", name, *quiet]
+        alone = ["--without-gossip", "--without-mingle"]  # workers have nothing to tell each other
+        return [
+            *("--quiet", "worker", "--queues", queues, "--concurrency", threads),
+            *("--hostname", name, "--loglevel", self.settings.log_level, *alone),
+        ]
 
     def _ready(self, **_: Any) -> None:
         self.beat()
