@@ -127,4 +127,3 @@ def customer(tmp_path_factory, models_dir, site) -> Iterator[Customer]:
 def pixels(png: bytes) -> Image.Image:
     """The picture in a PNG."""
     return Image.open(io.BytesIO(png))
-

@@ -13,7 +13,12 @@ VARIES = ("origin",)
 def test_the_ready_made_message_is_what_celery_would_send(redis, valkey_server):
     celery = make_celery(valkey_server.url, {"default"})
     sent = celery.send_task(
-        GENERATE, args=["123", "4"], task_id="123.4", queue="gpu.default", argsrepr="", kwargsrepr=""
+        GENERATE,
+        args=["123", "4"],
+        task_id="123.4",
+        queue="gpu.default",
+        argsrepr="",
+        kwargsrepr="",
     )
     theirs = json.loads(redis.lpop(queue_name("default")))
     ours = json.loads(
