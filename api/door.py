@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from api.answers import processing
 from api.config import ApiSettings
@@ -15,12 +18,15 @@ from api.images import decode_base64, is_address
 from api.requests import Img2ImgRequest
 from api.waiting import Waiting
 from shared.egress import Guard, Refused, check_url
-from shared.jobs import Job, JobRecord
-from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
+from shared.jobs import Job, JobRecord, JobState
+from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
 from shared.models import SCHEDULERS, ModelCard, Registry
 from shared.object_store import ObjectStore, input_key
 from shared.outcome import outcome
 from shared.tenants import Tenant
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,26 @@ class Door:
             seconds = self._patience(wait, webhook=job.webhook is not None)
             if receipt.outcome is Outcome.ACCEPTED and seconds > 0:
                 await _wait(finished, seconds)
-        record = await self.submissions.find(receipt.job_id, tenant.tenant)
-        if record is None:
-            raise Unavailable
-        return await self.answer(record)
+        return await self._answer_accepted(job, receipt)
+
+    async def _answer_accepted(self, job: Job, receipt: Receipt) -> dict[str, Any]:
+        # From here on no error may reach the caller: it would send the job a second time.
+        try:
+            if record := await self.submissions.find(receipt.job_id, job.tenant):
+                return await self.answer(record)
+        except RedisError as error:
+            log.error(
+                "accepted, and then no answer", extra={"job_id": job.id, "error": repr(error)}
+            )
+        record = JobRecord(
+            job=job.model_copy(update={"id": receipt.job_id}),
+            state=JobState.QUEUED,
+            generation=1,
+            attempts=0,
+            created=receipt.created,
+        )
+        eta = Load(waiting=receipt.waiting, seconds=None, slots=0).eta(receipt.waiting)
+        return processing(record, eta, DIALECTS[job.dialect], self.settings.public_url)
 
     async def answer(self, record: JobRecord) -> dict[str, Any]:
         """The job as it stands."""

@@ -15,9 +15,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from shared.ledger.connect import UNAVAILABLE
+from shared.object_store import STORE_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def install(app: FastAPI, *, errors_as_200: bool) -> None:
         return answer(error)
 
     async def away(_: Request, error: Exception) -> JSONResponse:
-        log.error("a system behind the door is away", extra={"error": type(error).__name__})
+        log.error("a system behind the door refuses", extra={"error": repr(error)[:300]})
         return answer(Unavailable())
 
     async def http(_: Request, error: Exception) -> JSONResponse:
@@ -124,7 +125,7 @@ def install(app: FastAPI, *, errors_as_200: bool) -> None:
         return answer(ApiError("Internal server error. Please try again."), 500)
 
     app.add_exception_handler(ApiError, refused)
-    for kind in UNAVAILABLE:
+    for kind in (RedisError, *STORE_ERRORS):
         app.add_exception_handler(kind, away)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -1,4 +1,4 @@
-"""Images in one bucket: our words over boto3, nothing of S3 leaves this file."""
+"""Images in one bucket: our words over boto3; nothing of S3 leaves this file but its errors."""
 
 import secrets
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from shared.config import Settings
@@ -24,6 +24,10 @@ DELETE_AT_ONCE = 1000
 """Keys in one request: what S3 allows."""
 LONGEST_LINK = timedelta(days=7)
 """What S3's signatures allow."""
+
+
+STORE_ERRORS = (BotoCoreError, ClientError)
+"""What the store raises when it is away, full, or refuses us."""
 
 
 @dataclass(frozen=True, slots=True)

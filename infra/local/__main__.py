@@ -22,8 +22,9 @@ def main() -> int:
     def say(line: str) -> None:
         console.print(f"{time.strftime('%H:%M:%S')}  {line}")
 
-    # `kill` and a closed terminal end it as Ctrl-C does: in order, leaving nothing behind.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # `kill` and a closed terminal end it as Ctrl-C does, in order. SIGINT itself is named because
+    # a shell's `&` had it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     try:

@@ -9,8 +9,8 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-UNAVAILABLE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
-"""Redis is away, failing over or full: trying later helps."""
+AWAY = [RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError]
+"""Gone, failing over or full: worth waiting for. Other errors are answers."""
 
 
 def connect_for_requests(url: str) -> redis.asyncio.Redis:
@@ -36,5 +36,5 @@ def connect_for_work(url: str) -> Redis:
         socket_keepalive=True,
         health_check_interval=10,
         retry=Retry(ExponentialBackoff(cap=1, base=0.05), 60),
-        retry_on_error=list(UNAVAILABLE),
+        retry_on_error=AWAY,
     )

@@ -4,6 +4,7 @@ import math
 
 import httpx
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.app import create_app
 from shared.jobs import Failure, Result
@@ -252,6 +253,20 @@ async def test_the_same_idempotency_key_gives_the_same_job(client, request_body)
 
     assert first["id"] == second["id"]
     assert other.status_code == 409
+
+
+async def test_a_job_that_was_accepted_is_never_answered_with_an_error(
+    client, request_body, app, monkeypatch
+):
+    async def away(*_):
+        raise RedisConnectionError
+
+    monkeypatch.setattr(app.state.door.submissions, "find", away)
+
+    body = (await client.post(URL, json=request_body)).json()
+
+    assert (body["status"], body["meta"]["W"]) == ("processing", 512)
+    assert body["eta"] >= 1
 
 
 async def test_fetch_answers_as_the_job_stands(client, request_body, attempts, redis):

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import httpx
 import pytest
 
 from api.app import create_app
+from shared.object_store import ObjectStore
 from tests.api.conftest import KEY, PNG
+from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +65,28 @@ async def test_without_redis_it_is_not_ready_and_refuses_jobs(
     assert (ready.status_code, ready.json()["redis"]) == (503, False)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json()["message"].startswith("Service temporarily unavailable")
+
+
+async def test_without_the_object_store_inline_images_are_refused(
+    app, client, request_body, settings
+):
+    elsewhere = settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{free_port()}"})
+    app.state.door = replace(app.state.door, store=ObjectStore.connect(elsewhere))
+
+    answer = await client.post("/api/v3/img2img", json=request_body)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_redis_that_takes_no_writes_refuses_jobs(client, request_body, redis):
+    redis.config_set("maxmemory", 1)
+    try:
+        answer = await client.post("/api/v3/img2img", json=request_body)
+    finally:
+        redis.config_set("maxmemory", 0)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert redis.keys("job:*") == []
 
 
 async def test_the_docs_need_no_other_server(client):

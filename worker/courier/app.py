@@ -6,8 +6,10 @@ import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from redis.exceptions import RedisError
+
 from shared.egress import Guard, Outbound
-from shared.ledger.connect import UNAVAILABLE, connect_for_requests
+from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries, Delivery
 from shared.ledger.events import end, finished
 from shared.ledger.reaper import Reaped, Reaper
@@ -50,7 +52,7 @@ class DeliveryLoop:
         room = self._settings.deliveries - len(self._under_way)
         try:
             due = await self._deliveries.claim(room, lease=self._lease) if room else []
-        except UNAVAILABLE as error:
+        except RedisError as error:
             log.warning("waiting for Redis", extra={"error": type(error).__name__})
             return False
         for delivery in due:
@@ -86,7 +88,7 @@ async def reap_for_ever(reaper: Reaper, *, lease: timedelta) -> None:
     while True:
         try:
             reaped = await reaper.reap()
-        except UNAVAILABLE as error:
+        except RedisError as error:
             log.warning("waiting for Redis", extra={"error": type(error).__name__})
         else:
             if reaped != Reaped(0, 0, 0):
