@@ -25,7 +25,6 @@ from shared.object_store import ObjectStore, input_key
 from shared.outcome import outcome
 from shared.tenants import Tenant
 
-
 log = logging.getLogger(__name__)
 
 
