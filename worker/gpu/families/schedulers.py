@@ -70,9 +70,8 @@ def plan(
 
 def _remaining(scheduler: Any, steps: int, strength: float) -> Any:
     kept = min(int(steps * strength), steps)
-    if (
-        kept == 0
-    ):  # PNDM's list is one longer than its steps: counting from the front would keep one
+    if kept == 0:
+        # PNDM's list is one longer than its steps: counting from the front would keep one.
         return torch.empty(0)
     begin = (steps - kept) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
