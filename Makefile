@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check format constraints
+.PHONY: help setup demo up test check bench format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: $(INSTALLED) ## format, lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## measure engine, scheduling and front door, some minutes; ARGS="--only door" chooses
+	@$(BIN)/python -m infra.bench $(ARGS)
 
 format: $(INSTALLED) ## put the code into the one format
 	@$(BIN)/ruff format .

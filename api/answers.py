@@ -1,13 +1,11 @@
 """One job -> the public answers."""
 
-import re
 from typing import Any
 
 from api.dialects import Dialect
 from shared.jobs import JobRecord
 from shared.outcome import meta
 
-JOB_ID = re.compile(r"[0-9]{1,16}")
 HINT = "Your image is processing in background, you can get this image using fetch API: {url}"
 LATER = "Try to fetch request after seconds estimated"
 
@@ -28,17 +26,12 @@ def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str)
     }
 
 
-def job_number(text: str) -> int | None:
-    """The id in a path, or None for what can be none."""
-    return int(text) if JOB_ID.fullmatch(text) else None
-
-
-def not_found(job_id: str) -> dict[str, Any]:
-    """An id that is unknown, or another tenant's."""
+def not_found(job_id: int | None) -> dict[str, Any]:
+    """An id that is unknown, or another tenant's; None: what can be no id."""
     message = "Request not found"
     return {
         "status": "failed",
-        "id": number if (number := job_number(job_id)) is not None else "",
+        "id": "" if job_id is None else job_id,
         "message": message,
         "messege": message,
         "output": [],

@@ -1,6 +1,8 @@
 """Wires the front door: the only place where its parts are chosen."""
 
 import asyncio
+import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +23,8 @@ from shared.models import Registry
 from shared.object_store import ObjectStore
 from shared.tenants import Tenants
 
+log = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -28,7 +32,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     redis = connect_for_requests(settings.redis_url)
     store = ObjectStore.connect(settings)
     await asyncio.to_thread(store.ensure_bucket)
-    app.state.redis, app.state.store = redis, store
+    app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
     app.state.door = door = Door(
         settings=settings,
@@ -39,9 +43,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         guard=Guard.from_settings(settings),
     )
     listening = asyncio.create_task(door.waiting.listen(finished(redis)))
+    listening.add_done_callback(_stop_unless_cancelled)
     yield
     await end([listening])
     await redis.aclose()
+
+
+def _stop_unless_cancelled(listening: asyncio.Task[None]) -> None:
+    if not listening.cancelled():
+        # Nobody would wake the callers any more: a supervisor starts a door that works.
+        log.critical("listening ended", exc_info=listening.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:

@@ -18,5 +18,3 @@ class ApiSettings(Settings):
     """Jobs of a pool that wait at a time; one more is refused with 503."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""
-    max_image: int = 12 * 2**20
-    """Bytes of an image sent inline."""

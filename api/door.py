@@ -5,16 +5,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-
-from redis.exceptions import RedisError
 
 from api.answers import processing
 from api.config import ApiSettings
 from api.dialects import DIALECTS, Dialect
 from api.errors import ApiError, InvalidFields, RepeatedKey, TooManyJobs, Unavailable
 from api.images import decode_base64, is_address
+from api.metrics import SUBMISSIONS
 from api.requests import Img2ImgRequest
 from api.waiting import Waiting
 from shared.egress import Guard, Refused, check_url
@@ -41,45 +41,70 @@ class Door:
 
     async def submit(
         self,
-        fields: Mapping[str, Any],
+        fields: dict[str, Any],
         tenant: Tenant,
         dialect: Dialect,
         *,
         wait: float | None,
         idempotency_key: str,
     ) -> dict[str, Any]:
-        """Accept an image-to-image request and answer it, after up to `wait` seconds."""
+        """Accept an image-to-image request and answer it, after up to `wait` seconds.
+
+        Empties `fields`.
+        """
+        submission = await self._submission(fields, tenant, dialect, idempotency_key)
+        fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
+        receipt = await self.submissions.submit(submission)
+        SUBMISSIONS.labels(receipt.outcome).inc()
+        job = submission.job
+        await self._refuse(receipt, tenant, job.pool)
+        try:
+            record = await self._wait(
+                receipt.job_id, tenant, self.patience(wait, webhook=job.webhook is not None)
+            )
+            return await self.answer(record)
+        except Exception:
+            # Accepted: an error would make the caller send the job a second time.
+            log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
+            return self._accepted(job, receipt)
+
+    async def _submission(
+        self, fields: Mapping[str, Any], tenant: Tenant, dialect: Dialect, idempotency_key: str
+    ) -> Submission:
+        """The request in these fields, checked, its inline images stored."""
         request = Img2ImgRequest.read(fields)
         card = self._card(self.settings.default_model)
         job = request.to_job(
             tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
         )
-        job = await self._with_inputs(job)
-        submission = Submission(
-            job,
+        return Submission(
+            await self._with_inputs(job),
             weight=tenant.weight,
             most_live=tenant.most_live,
             most_waiting=self.settings.most_waiting,
             idempotency_key=idempotency_key,
-            digest=_digest(fields),
+            digest=_digest(fields) if idempotency_key else "",
         )
-        with self.waiting.for_job(job.id) as finished:
-            receipt = await self.submissions.submit(submission)
-            await self._refuse(receipt, tenant, card.pool)
-            seconds = self._patience(wait, webhook=job.webhook is not None)
-            if receipt.outcome is Outcome.ACCEPTED and seconds > 0:
-                await _wait(finished, seconds)
-        return await self._answer_accepted(job, receipt)
 
-    async def _answer_accepted(self, job: Job, receipt: Receipt) -> dict[str, Any]:
-        # From here on no error may reach the caller: it would send the job a second time.
-        try:
-            if record := await self.submissions.find(receipt.job_id, job.tenant):
-                return await self.answer(record)
-        except RedisError as error:
-            log.error(
-                "accepted, and then no answer", extra={"job_id": job.id, "error": repr(error)}
-            )
+    async def _wait(self, job_id: int, tenant: Tenant, seconds: float) -> JobRecord:
+        """The job when it ends, or as it is after so many seconds."""
+        # Listening comes before looking: what ends in between is seen.
+        with self.waiting.for_job(job_id) as finished:
+            record = await self._find(job_id, tenant)
+            if seconds <= 0 or record.state.is_final:
+                return record
+            with suppress(TimeoutError):
+                await asyncio.wait_for(finished.wait(), seconds)
+        return await self._find(job_id, tenant)
+
+    async def _find(self, job_id: int, tenant: Tenant) -> JobRecord:
+        record = await self.submissions.find(job_id, tenant.tenant)
+        if record is None:
+            raise LookupError(f"job {job_id} was accepted and is gone")
+        return record
+
+    def _accepted(self, job: Job, receipt: Receipt) -> dict[str, Any]:
+        """What is known of an accepted job without asking the ledger again."""
         record = JobRecord(
             job=job.model_copy(update={"id": receipt.job_id}),
             state=JobState.QUEUED,
@@ -118,18 +143,20 @@ class Door:
         if is_address(image):
             return self._check(field, image)
         try:
-            data = decode_base64(image, self.settings.max_image)
+            return await asyncio.to_thread(self._store, image)
         except ValueError as error:
-            raise _invalid(field, str(error)) from None
-        key = input_key()
-        await asyncio.to_thread(self.store.put, key, data, "application/octet-stream")
+            raise InvalidFields.of(field, str(error)) from None
+
+    def _store(self, image: str) -> str:
+        data, key = decode_base64(image), input_key()
+        self.store.put(key, data, "application/octet-stream")
         return key
 
     def _check(self, field: str, url: str) -> str:
         try:
             return check_url(url, self.guard)
         except Refused as error:
-            raise _invalid(field, f"cannot be used: {error.reason}") from None
+            raise InvalidFields.of(field, f"cannot be used: {error.reason}") from None
 
     async def _refuse(self, receipt: Receipt, tenant: Tenant, pool: str) -> None:
         match receipt.outcome:
@@ -141,7 +168,8 @@ class Door:
             case Outcome.FULL | Outcome.COLLISION:
                 raise Unavailable
 
-    def _patience(self, asked: float | None, *, webhook: bool) -> float:
+    def patience(self, asked: float | None, *, webhook: bool) -> float:
+        """Seconds to wait for a result; `asked` by the caller or None."""
         if asked is not None:
             return min(asked, self.settings.longest_wait.total_seconds())
         return 0 if webhook else self.settings.sync_wait.total_seconds()
@@ -151,21 +179,10 @@ def _scheduler(request: Img2ImgRequest, card: ModelCard) -> str:
     if request.scheduler is None:
         return card.scheduler
     if request.scheduler not in SCHEDULERS:
-        raise _invalid("scheduler", f"must be one of {', '.join(SCHEDULERS)}")
+        raise InvalidFields.of("scheduler", f"must be one of {', '.join(SCHEDULERS)}")
     return request.scheduler
-
-
-def _invalid(field: str, reason: str) -> InvalidFields:
-    return InvalidFields({field: [f"The {field.replace('_', ' ')} {reason}."]})
 
 
 def _digest(fields: Mapping[str, Any]) -> str:
     body = {name: value for name, value in fields.items() if name != "key"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

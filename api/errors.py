@@ -59,6 +59,11 @@ class InvalidKey(ApiError):
 class InvalidFields(ApiError):
     """Fields that cannot be used: name -> what is wrong with it."""
 
+    @classmethod
+    def of(cls, field: str, reason: str) -> "InvalidFields":
+        """One field; the reason goes on after "The <field>"."""
+        return cls({field: [f"The {field.replace('_', ' ')} {reason}."]})
+
 
 class UnreadableBody(ApiError):
     """Not JSON, not a form."""
@@ -99,30 +104,33 @@ class Unavailable(ApiError):
 def install(app: FastAPI, *, errors_as_200: bool) -> None:
     """Answer every refusal and every fault with a body of the public API."""
 
-    def answer(error: ApiError, status: int | None = None) -> JSONResponse:
-        code = 200 if errors_as_200 else status or error.status
+    def answer(request: Request, error: ApiError, status: int | None = None) -> JSONResponse:
+        # Only the public API has clients that know no status: an image that is missing is missing.
+        always_200 = errors_as_200 and request.url.path.startswith("/api/")
+        code = 200 if always_200 else status or error.status
         return JSONResponse(error.body, code, headers=error.headers)
 
-    async def refused(_: Request, error: Exception) -> JSONResponse:
+    async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
-        return answer(error)
+        return answer(request, error)
 
-    async def away(_: Request, error: Exception) -> JSONResponse:
+    async def away(request: Request, error: Exception) -> JSONResponse:
         log.error("a system behind the door refuses", extra={"error": repr(error)[:300]})
-        return answer(Unavailable())
+        return answer(request, Unavailable())
 
-    async def http(_: Request, error: Exception) -> JSONResponse:
+    async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return answer(ApiError(str(error.detail)), error.status_code)
+        return answer(request, ApiError(str(error.detail)), error.status_code)
 
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
         # The framework's own answer would repeat the whole request, key and images too.
         assert isinstance(error, RequestValidationError)
-        return answer(InvalidFields({str(e["loc"][-1]): [e["msg"]] for e in error.errors()}))
+        fields = {str(e["loc"][-1]): [e["msg"]] for e in error.errors()}
+        return answer(request, InvalidFields(fields))
 
-    async def fault(_: Request, error: Exception) -> JSONResponse:
+    async def fault(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
-        return answer(ApiError("Internal server error. Please try again."), 500)
+        return answer(request, ApiError("Internal server error. Please try again."), 500)
 
     app.add_exception_handler(ApiError, refused)
     for kind in (RedisError, *STORE_ERRORS):

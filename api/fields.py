@@ -25,7 +25,8 @@ async def _body(request: Request) -> dict[str, Any]:
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         form = await request.form(max_part_size=request.app.state.settings.max_body)
         return {name: value for name, value in form.items() if isinstance(value, str)}
-    body = await request.body()
+    # Not `request.body()`, which would keep it as long as the caller waits.
+    body = b"".join([chunk async for chunk in request.stream()])
     if not body.strip():
         return {}
     try:

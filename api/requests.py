@@ -1,5 +1,6 @@
 """The public image-to-image request, leniently read, and the one Job it becomes."""
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resol
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 MOST_SAMPLES = 4
+LONGEST, DEEPEST = 4096, 16
+"""Bytes and levels of a track_id."""
 SHOWN = 40
 """Characters of a wrong value that are repeated."""
 
@@ -40,10 +43,25 @@ def _random_when_negative(seed: Any) -> Any:
     return None if str(seed).strip() == "-1" else seed
 
 
-def _at_most_4(samples: Any) -> Any:
+def _at_most_4(samples: int) -> int:
     # v3 clients ask for more than there is and expect the most there is.
-    asked = str(samples)
-    return MOST_SAMPLES if asked.isdecimal() and int(asked[:9]) > MOST_SAMPLES else samples
+    return min(samples, MOST_SAMPLES)
+
+
+def _small(value: Any) -> Any:
+    """JSON that can be kept and echoed; raises ValueError for what is large, deep or no Unicode."""
+    _no_deeper(value, DEEPEST)
+    if len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode()) > LONGEST:
+        raise ValueError(f"must be at most {LONGEST} bytes of JSON")
+    return value
+
+
+def _no_deeper(value: Any, levels: int) -> None:
+    if levels == 0:
+        raise ValueError(f"must not be nested deeper than {DEEPEST}")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        _no_deeper(item, levels - 1)
 
 
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
@@ -68,7 +86,9 @@ class Img2ImgRequest(BaseModel):
         None
     )
     samples: Annotated[
-        int, Field(ge=1, le=4, description="Images, 1 to 4"), BeforeValidator(_at_most_4)
+        int,
+        Field(ge=1, description="Images, 1 to 4; more counts as 4"),
+        AfterValidator(_at_most_4),
     ] = 1
     num_inference_steps: Annotated[
         int,
@@ -105,7 +125,9 @@ class Img2ImgRequest(BaseModel):
     webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
         None
     )
-    track_id: Annotated[Any, Field(description="Comes back in the webhook, with its type")] = None
+    track_id: Annotated[
+        Any, Field(description="Any JSON; comes back in the webhook"), AfterValidator(_small)
+    ] = None
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Img2ImgRequest":
@@ -158,7 +180,7 @@ def _side(name: str, pixels: int | None, card: ModelCard) -> int | None:
     limits = card.limits
     if not limits.min_side <= pixels <= limits.max_side:
         allowed = f"between {limits.min_side} and {limits.max_side}"
-        raise InvalidFields({name: [f"The {name} must be {allowed}, got {pixels}."]})
+        raise InvalidFields.of(name, f"must be {allowed}, got {pixels}")
     return pixels - pixels % limits.multiple
 
 

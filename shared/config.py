@@ -5,15 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def _seconds(given: Any) -> Any:
     return float(given) if isinstance(given, str) and NUMBER.fullmatch(given) else given
 
-
-NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 """Seconds (`10`, `0.5`), or ISO 8601 (`PT10S`)."""
@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     outbound_http: bool = True
     """Whether plain http is allowed to client-given addresses."""
 
-    keep_jobs: Duration = timedelta(days=7)
+    keep_jobs: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=7)
+    """At least a day: a webhook may be tried for most of one."""
     lease: Duration = timedelta(seconds=15)
     max_attempts: int = 3
     publish_ahead: int = 16

@@ -17,6 +17,7 @@ import httpx
 
 from shared.egress_guard import Guard, OutboundError, Refused, check_url, port_of
 from shared.egress_network import GuardedNetwork, Resolve, system_resolve
+from shared.images import MAX_BYTES
 
 __all__ = ["Answer", "FetchFailed", "Guard", "Outbound", "OutboundError", "Refused", "check_url"]
 
@@ -25,8 +26,6 @@ try:
 except PackageNotFoundError:  # run from a checkout
     USER_AGENT = "img2img/dev"
 
-MAX_IMAGE = 12 * 2**20
-"""Bytes."""
 MAX_ANSWER = 4 * 2**10
 """Bytes of a webhook's answer that are read, and dropped."""
 CONNECT_SECONDS = 3.0
@@ -77,7 +76,7 @@ class Outbound:
         self._network.close()
 
     async def download(
-        self, url: str, *, limit_bytes: int = MAX_IMAGE, seconds: float = 15, redirects: int = 3
+        self, url: str, *, limit_bytes: int = MAX_BYTES, seconds: float = 15, redirects: int = 3
     ) -> bytes:
         """The body of a 200 answer, within `seconds`. Raises `Refused` and `FetchFailed`."""
         async with _deadline(seconds):

@@ -15,13 +15,12 @@ MAX_SEED = 2**32
 
 
 class JobState(StrEnum):
-    """queued -> running -> succeeded | failed | cancelled; running -> queued when one is lost."""
+    """queued -> running -> succeeded | failed; running -> queued when an attempt is lost."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:
@@ -32,7 +31,8 @@ class JobState(StrEnum):
 class Frozen(BaseModel):
     """A value: made once, never changed."""
 
-    model_config = ConfigDict(frozen=True)
+    # Its errors would repeat prompts in the log.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Params(Frozen):
@@ -98,9 +98,8 @@ class Result(Frozen):
     file_prefix: str
     width: int
     height: int
-    steps: int
-    """Denoising steps of the schedule that was really set."""
     scheduler: str
+    """The one that really ran."""
     seconds: float
     """From claim to stored images."""
 
@@ -131,7 +130,6 @@ class JobRecord(Frozen):
     failure: Failure | None = None
     created: float
     """Seconds since the epoch, by the ledger's clock."""
-    finished: float | None = None
     webhook_status: str = ""
     """delivered | given_up; empty while it is due, and without a webhook."""
 

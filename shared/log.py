@@ -29,5 +29,9 @@ def set_up_logging(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Uvicorn has set up its own by now, which write lines of another kind.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     # At INFO it writes every client-given URL, query string and all.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -38,7 +38,7 @@ class Limits(BaseModel):
     max_side: int = Field(default=1024, le=8192)
     multiple: int = 8
     default_side: int = 512
-    """The longer side when neither the request nor an init image says one."""
+    """The side that a worker warms up at."""
     max_steps: int = 51
     max_samples: int = Field(default=4, ge=1)
 
@@ -48,7 +48,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_id: str
+    model_id: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,128}$")
     family: Family
     source: Path
     """A diffusers folder; relative paths start at `IMG2IMG_MODELS_DIR`."""
@@ -60,7 +60,7 @@ class ModelCard(BaseModel):
     limits: Limits = Limits()
     max_batch: int = 8
     """Rows of one denoising step at the most: the knee of the step-time curve."""
-    pool: str = "default"
+    pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """Which workers run it: they consume the queue `gpu.<pool>`."""
     licence: str = ""
 

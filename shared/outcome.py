@@ -28,10 +28,10 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "prompt": params.prompt,
         "safety_checker": "none",
         "safetychecker": "none",
-        "scheduler": params.scheduler,
+        "scheduler": result.scheduler if result else params.scheduler,
         "seed": params.seeds[0],
         "seeds": list(params.seeds),
-        "steps": result.steps if result else params.steps,
+        "steps": params.steps,
         "strength": params.strength,
         "base64": "yes" if params.base64 else "no",
     }
@@ -55,8 +55,9 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
                 "output": links(record.result.keys),
                 "meta": meta(record),
             }
-        case JobState.FAILED | JobState.CANCELLED:
-            message = record.failure.message if record.failure else "The job was cancelled"
+        case JobState.FAILED:
+            assert record.failure is not None
+            message = record.failure.message
             return {
                 "status": "failed",
                 "id": job_id,

@@ -16,6 +16,22 @@ GENERATE = "generate"
 """The one task."""
 
 
+TRANSPORT = {
+    # Only the milliseconds between pop and early ack remain for these to cover.
+    "visibility_timeout": 60,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 10,
+    # Priorities live in the ledger's lanes: one list per queue is enough.
+    "priority_steps": [0],
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "client_name": "img2img-worker",
+}
+
+
 def queue_name(pool: str) -> str:
     """The Celery queue, and the Redis list, that the workers of a pool consume."""
     return f"gpu.{pool}"
@@ -53,20 +69,7 @@ def make_celery(
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # SIGQUIT: the pool's terminate_job hands the running jobs back.
         worker_soft_shutdown_timeout=drain.total_seconds(),
-        broker_transport_options={
-            # Only the milliseconds between pop and early ack remain for these to cover.
-            "visibility_timeout": 60,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 10,
-            # Priorities live in the ledger's lanes: one list per queue is enough.
-            "priority_steps": [0],
-            "socket_connect_timeout": 2,
-            "socket_timeout": 10,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            "client_name": "img2img-worker",
-        },
+        broker_transport_options=TRANSPORT,
     )
     return celery
 

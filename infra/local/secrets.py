@@ -1,6 +1,5 @@
 """The stack's own keys: made at the first start, kept beside its data for the owner's eyes."""
 
-import base64
 import json
 import os
 import secrets
@@ -8,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from shared.webhooks import new_secret
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ def _keep(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def _new_tenants() -> list[dict[str, str]]:
-    webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     key = "sk_local_" + secrets.token_urlsafe(24)
-    return [{"tenant": "local", "key": key, "webhook_secret": webhook_secret}]
+    return [{"tenant": "local", "key": key, "webhook_secret": new_secret()}]
 
 
 def _new_s3_keys() -> dict[str, str]:

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +17,7 @@ from infra.local.model import build_demo_model
 from infra.local.ports import choose_port, free_port
 from infra.local.secrets import first_key, keep_secrets
 from infra.local.services import ALL, SERVERS, Place, services
+from shared.config import Duration
 
 PREFIX = "IMG2IMG_"
 
@@ -52,7 +52,7 @@ class Stack:
             redis_port=free_port(),
             s3_port=free_port(),
             secrets=keep_secrets(self.data),
-            drain=_duration(given.get("IMG2IMG_DRAIN", "10")),
+            drain=TypeAdapter(Duration).validate_python(given.get("IMG2IMG_DRAIN", "10")),
         )
         self.settings_env = self._place.settings() | given
         """Every `IMG2IMG_*` setting that its processes run with."""
@@ -151,10 +151,3 @@ class Stack:
         # Settings come from `env` alone, so that a developer's shell cannot change a test.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
         return inherited | {"PYTHONUNBUFFERED": "1"} | self.settings_env
-
-
-def _duration(text: str) -> timedelta:
-    """Seconds, or what pydantic reads: `PT10S`, `00:00:10`."""
-    if text.replace(".", "", 1).isdecimal():
-        return timedelta(seconds=float(text))
-    return TypeAdapter(timedelta).validate_python(text)

@@ -10,7 +10,7 @@ Keys (`pool` groups the workers that run the same models):
 job:{id}              hash    the record
 numbers               string  jobs accepted so far: older ones go first
 live:{tenant}         set     the tenant's jobs that are not final
-waiting:{pool}        zset    every queued job, by the time it was accepted
+waiting:{pool}        zset    queued and not delayed, by the time it was accepted
 lane:{pool}:{tenant}  zset    queued and not published, by priority, then age
 ring:{pool}           zset    tenants with a lane, by the virtual time of their next turn
 passes:{pool}         hash    tenant -> virtual time up to which it was served
@@ -24,5 +24,6 @@ attempts:{id}         list    delivery log of a job's webhook
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
 service:{pool}        hash    seconds a job takes, as a moving average
 workers               zset    worker names by the time their record ends; worker:{name} holds it
+room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up
 """

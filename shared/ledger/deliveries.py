@@ -1,15 +1,18 @@
 """What a courier does with the ledger: take webhooks that are due, and note what came of them."""
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
 from shared.config import Settings
 from shared.jobs import JobRecord
 from shared.ledger.records import read
 from shared.ledger.scripts import script_settings, source
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,15 @@ class Deliveries:
         """Up to `most` that are due; each comes back after `lease` unless it is settled."""
         milliseconds = round(lease.total_seconds() * 1000)
         deliveries = []
-        for _, message_id, attempts, fields in await self._claim(
+        for job_id, message_id, attempts, fields in await self._claim(
             args=[self._settings, most, milliseconds]
         ):
-            record = read(dict(zip(fields[::2], fields[1::2], strict=True)))
+            try:
+                record = read(dict(zip(fields[::2], fields[1::2], strict=True)))
+            except (ValidationError, KeyError):
+                # Perhaps a newer version's: it comes back, and holds up no other.
+                logger.exception("record not readable", extra={"job_id": job_id})
+                continue
             assert record is not None
             deliveries.append(Delivery(record, message_id, attempts + 1))
         return deliveries

@@ -19,6 +19,5 @@ def read(fields: Mapping[str, str]) -> JobRecord | None:
         result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
         failure=Failure.model_validate_json(fields["failure"]) if "failure" in fields else None,
         created=int(fields["created"]) / 1000,
-        finished=int(fields["finished"]) / 1000 if "finished" in fields else None,
         webhook_status=fields.get("webhook_status", ""),
     )

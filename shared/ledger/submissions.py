@@ -32,9 +32,11 @@ class Submission:
     """A job and the terms it is submitted under."""
 
     job: Job
-    weight: float = 1.0
-    most_live: int = 1000
-    most_waiting: int = 100_000
+    weight: float
+    most_live: int
+    """Of the tenant, queued or running."""
+    most_waiting: int
+    """Of the pool."""
     idempotency_key: str = ""
     digest: str = ""
     """Of the request, to tell a repeat from another request under the same key."""

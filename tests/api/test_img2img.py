@@ -1,12 +1,16 @@
 import asyncio
+import functools
 import json
 import math
+from dataclasses import replace
 
 import httpx
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.app import create_app
+from api.config import ApiSettings
+from api.routes.images import asked_wait
 from shared.jobs import Failure, Result
 from tests.api.conftest import KEY, OTHER_KEY, PNG
 
@@ -71,10 +75,46 @@ async def test_a_failed_job_says_why(client, request_body, attempts, redis):
     assert body["id"] == attempt.job.id
 
 
-async def test_the_default_wait_ends_with_processing(client, request_body):
-    answer = await client.post(URL, json=request_body, headers={"Prefer": "respond-async"})
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("respond-async", 0),
+        ("wait=7", 7),
+        ("respond-async, wait=7", 7),
+        ("wait=7; respond-async", 7),
+        ("wait=99999999999999999999", 999999999),
+        ("wait=x", None),
+        ("return=minimal", None),
+        (None, None),
+    ],
+)
+async def test_prefer_says_how_long_to_wait(prefer, seconds):
+    assert asked_wait(prefer) == seconds
 
-    assert answer.json()["status"] == "processing"
+
+@pytest.mark.parametrize(
+    ("asked", "webhook", "seconds"),
+    [(None, False, 20), (None, True, 0), (5, True, 5), (0, False, 0), (600, False, 55)],
+)
+async def test_who_waits_how_long(app, asked, webhook, seconds):
+    defaults = ApiSettings(api_keys="alice=key-of-alice")
+    door = replace(app.state.door, settings=defaults)
+
+    assert door.patience(asked, webhook=webhook) == seconds
+
+
+async def test_a_repeat_of_a_running_request_waits_for_the_same_result(
+    client, request_body, attempts, redis
+):
+    headers = {"Idempotency-Key": "abc", "Prefer": "wait=30"}
+    asking = [
+        asyncio.create_task(client.post(URL, json=request_body, headers=headers)) for _ in range(2)
+    ]
+    job = await _finish(attempts, redis)
+
+    bodies = [(await task).json() for task in asking]
+
+    assert [(body["status"], body["id"]) for body in bodies] == [("success", job.id)] * 2
 
 
 @pytest.mark.parametrize("where", ["form", "query", "multipart"])
@@ -102,9 +142,9 @@ async def test_the_key_may_come_in_a_header(client, request_body, headers):
     assert answer.json()["status"] == "processing"
 
 
-@pytest.mark.parametrize("key", [None, "", "wrong", 5, ["list"], {"a": 1}])
+@pytest.mark.parametrize("key", [None, "", "wrong", "\ud800", 5, ["list"], {"a": 1}])
 async def test_a_wrong_key_is_refused(client, request_body, key):
-    answer = await client.post(URL, json=request_body | {"key": key})
+    answer = await client.post(URL, content=json.dumps(request_body | {"key": key}))
 
     assert answer.status_code == 401
     assert answer.json()["message"] == "Invalid Api Key"
@@ -137,6 +177,11 @@ async def test_a_missing_prompt_is_named_as_documented(client, request_body):
         ("height", -1),
         ("seed", 2**32),
         ("seed", "abc"),
+        ("track_id", "x" * 5000),
+        ("track_id", "\ud800"),
+        ("track_id", {"\ud800": 1}),
+        ("track_id", math.nan),
+        ("track_id", functools.reduce(lambda inner, _: [inner], range(200), 1)),
         ("prompt", "x" * 2001),
         ("prompt", "nul \x00 inside"),
         ("prompt", ["a", "list"]),
@@ -170,8 +215,9 @@ async def test_wrong_fields_are_named(client, request_body, field, value):
     assert KEY not in answer.text
 
 
-async def test_v3_takes_too_many_samples_as_four(client, request_body):
-    body = (await client.post(URL, json=request_body | {"samples": 99})).json()
+@pytest.mark.parametrize("samples", [99, "99", "9.0", 10**30])
+async def test_v3_takes_too_many_samples_as_four(client, request_body, samples):
+    body = (await client.post(URL, json=request_body | {"samples": samples})).json()
 
     assert body["meta"]["n_samples"] == 4
 
@@ -241,7 +287,7 @@ async def test_an_inline_image_goes_to_the_store_and_not_into_redis(
     (record,) = [redis.hgetall(key) for key in redis.keys("job:*")]
     assert request_body["init_image"] not in str(record)
     key = record["job"].split('"init_image":"')[1].split('"')[0]
-    assert app.state.store.get(key).body == PNG
+    assert app.state.door.store.get(key).body == PNG
 
 
 async def test_the_same_idempotency_key_gives_the_same_job(client, request_body):
@@ -327,7 +373,6 @@ async def _finish(attempts, redis):
             file_prefix=job.file_prefix,
             width=512,
             height=512,
-            steps=30,
             scheduler="DDIMScheduler",
             seconds=1.25,
         ),

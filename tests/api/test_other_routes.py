@@ -24,10 +24,12 @@ async def test_system_load_counts_what_waits(client, request_body):
 
 
 async def test_a_finished_image_is_served(client, app):
-    app.state.store.put(f"generations/{PREFIX}-0.png", PNG, "image/png")
+    app.state.door.store.put(f"generations/{PREFIX}-0.png", PNG, "image/png")
 
     answer = await client.get(f"/generations/{PREFIX}-0.png")
+    head = await client.head(f"/generations/{PREFIX}-0.png")
 
+    assert (head.status_code, head.headers["content-type"]) == (200, "image/png")
     assert (answer.status_code, answer.content) == (200, PNG)
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -120,5 +122,13 @@ async def test_a_body_over_the_limit_is_refused_while_it_comes(client, settings)
     assert answer.json()["status"] == "error"
 
 
-async def test_metrics_are_prometheus_text(client):
-    assert "python_info" in (await client.get("/metrics")).text
+async def test_submissions_are_counted_by_outcome(client, request_body):
+    async def accepted() -> float:
+        lines = (await client.get("/metrics")).text.splitlines()
+        name = 'img2img_submissions_total{outcome="accepted"} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    before = await accepted()
+    await client.post("/api/v3/img2img", json=request_body)
+
+    assert await accepted() == before + 1

@@ -3,6 +3,7 @@
 import base64
 import io
 import queue
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Site:
     url: str
     hooks: queue.Queue
     """(headers, body) of each webhook."""
+    answer_now: threading.Event
+    """Webhooks to /slow are not answered before."""
 
 
 class Customer:
@@ -95,17 +98,20 @@ def models_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     hooks: queue.Queue = queue.Queue()
+    answer_now = threading.Event()
     pages = {"/photo.jpg": PHOTO.read_bytes(), "/page.html": b"<html>no image</html>"}
 
     def answer(request) -> Reply:
         if request.method == "POST":
             hooks.put((request.headers, request.body))
+            if request.path == "/slow":
+                answer_now.wait(30)
             return Reply(204)
         page = pages.get(request.path)
         return Reply(200, page) if page else Reply(404)
 
     with http_server(answer) as server:
-        yield Site(server.url, hooks)
+        yield Site(server.url, hooks, answer_now)
 
 
 @pytest.fixture(scope="session")

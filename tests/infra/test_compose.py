@@ -79,7 +79,7 @@ def test_no_two_workers_share_a_device():
 
 @pytest.mark.parametrize("worker", WORKERS.values(), ids=WORKERS)
 def test_a_worker_may_drain_before_it_is_killed(worker):
-    [drain] = re.findall(r"PT(\d+)S", worker["environment"]["IMG2IMG_DRAIN"])
+    [drain] = re.findall(r":-(\d+)", worker["environment"]["IMG2IMG_DRAIN"])
 
     assert int(drain) < int(worker["stop_grace_period"].removesuffix("s"))
 

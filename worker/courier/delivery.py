@@ -43,6 +43,10 @@ class Courier:
             answer = await self._post(delivery)
         except OutboundError as error:
             status, reason = None, error.reason
+        except Exception:
+            # Ours; it counts as an attempt, or it would come back for ever.
+            log.exception("webhook not sent", extra={"job_id": delivery.record.job.id})
+            status, reason = None, "internal error"
         else:
             status, reason, retry_after = answer.status, "", answer.retry_after
         entry = DeliveryLog(

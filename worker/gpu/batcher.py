@@ -53,8 +53,10 @@ class Batcher:
         return Batch(queue.key, tuple(queue.samples[: self.cap(queue.key)]))
 
     def remove(self, sample: Sample) -> None:
-        """The sample has ended; its place is free from the next batch on."""
-        queue = self._queues[sample.key]
+        """The sample has ended, if it is still there; its place is free from the next batch on."""
+        queue = self._queues.get(sample.key)
+        if queue is None or sample not in queue.samples:
+            return
         queue.samples.remove(sample)
         if not queue.samples:
             self._close(queue)

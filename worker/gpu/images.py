@@ -11,10 +11,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from shared.errors import BadInput
+from shared.images import KINDS, MAX_BYTES, sniff
 from shared.models import Limits
 from worker.gpu.samples import Pixels
 
-MAX_BYTES = 12 * 2**20
 MAX_PIXELS = 25_000_000
 MAX_SIDE = 8192
 MIN_SIDE = 16
@@ -118,7 +118,10 @@ def _load(data: bytes, field: str) -> Image.Image:
     """
     if len(data) > MAX_BYTES:
         raise BadInput(f"{field} is larger than {MAX_BYTES // 2**20} MiB")
-    format_name = _sniff(data, field)
+    if (format_name := sniff(data)) is None:
+        raise BadInput(f"{field} is not a {KINDS} image")
+    if check := {"PNG": _check_png, "JPEG": _check_jpeg}.get(format_name):
+        check(data, field)
     try:
         with Image.open(io.BytesIO(data), formats=[format_name]) as image:
             _check_size(image.size, field)
@@ -131,18 +134,6 @@ def _load(data: bytes, field: str) -> Image.Image:
     except Exception as error:
         # Pillow's plugins raise what their parsing happens to run into.
         raise BadInput(f"{field} is damaged: it cannot be decoded") from error
-
-
-def _sniff(data: bytes, field: str) -> str:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        _check_png(data, field)
-        return "PNG"
-    if data.startswith(b"\xff\xd8\xff"):
-        _check_jpeg(data, field)
-        return "JPEG"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    raise BadInput(f"{field} is not a PNG, JPEG or WebP image")
 
 
 def _check_png(data: bytes, field: str) -> None:

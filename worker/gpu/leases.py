@@ -37,8 +37,12 @@ class Held:
         return self.attempt, done, sum(sample.total for sample in self.samples)
 
     def drop(self) -> None:
-        """Stop working on it: the engine lets go of its samples before the next step."""
+        """Stop working on it."""
         self.dropped = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Take what is not done from the engine, which forgets it before the next step."""
         for sample in self.samples:
             sample.done.cancel()
 
@@ -86,7 +90,11 @@ class Leases:
     def hand_all_back(self) -> None:
         """Give every job back."""
         for task_id in list(self._held):
-            self.hand_back(task_id)
+            try:
+                self.hand_back(task_id)
+            except RedisError:
+                # Its lease runs out instead; the others may have more luck.
+                log.exception("job not handed back", extra={"task_id": task_id})
 
     def renew(self) -> None:
         """Renew every lease once; drop what this worker no longer holds."""
@@ -104,5 +112,6 @@ class Leases:
             try:
                 before_each()
                 self.renew()
-            except RedisError as error:
-                log.warning("leases not renewed", extra={"error": type(error).__name__})
+            except Exception:
+                # Whatever it is: without this thread the worker would lose every job it takes.
+                log.exception("leases not renewed")

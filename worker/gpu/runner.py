@@ -23,6 +23,8 @@ from worker.gpu.samples import Sample
 log = logging.getLogger(__name__)
 
 UNEXPECTED = Failure.of(InternalError("Failed, Try Again"))
+CHARGED = {"queued": "retried", "failed": "failed", "stale": "lost"}
+"""What the ledger made of an attempt that broke down, as it is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class JobRunner:
         except Exception:
             log.exception("attempt failed", extra=ids)
             delay = self.retry_delay * attempt.number
-            self.attempts.hand_back(attempt, charged=True, delay=delay, failure=UNEXPECTED)
-            return "retried"
+            answer = self.attempts.hand_back(attempt, charged=True, delay=delay, failure=UNEXPECTED)
+            return CHARGED[answer]
         log.info("job finished", extra=ids | {"seconds": result.seconds})
         JOB_SECONDS.observe(result.seconds)
         return "succeeded" if self.attempts.succeed(attempt, result) else "lost"
@@ -75,7 +77,7 @@ class JobRunner:
         job, params = attempt.job, attempt.job.params
         card = self.registry.get(params.model_id)
         if card is None:
-            raise JobError(f"This deployment no longer has the model {params.model_id!a}")
+            raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
         inputs = prepare(params, card.limits, self.fetch)
         held.samples = samples = _samples(attempt, inputs)
         if held.dropped:
@@ -83,17 +85,20 @@ class JobRunner:
         self.engine.submit(samples)
         prefix = job.attempt_prefix(attempt.generation)
         deadline = started + self.timeout.total_seconds()
-        keys = [
-            self._store(sample, prefix, index, deadline, as_base64=params.base64)
-            for index, sample in enumerate(samples)
-        ]
+        try:
+            keys = [
+                self._store(sample, prefix, index, deadline, as_base64=params.base64)
+                for index, sample in enumerate(samples)
+            ]
+        finally:
+            # When one fails or is late, nobody waits for the rest: the device is for other jobs.
+            held.let_go()
         height, width, _ = inputs.image.shape
         return Result(
             keys=tuple(keys),
             file_prefix=prefix,
             width=width,
             height=height,
-            steps=params.steps,
             scheduler=params.scheduler,
             seconds=round(time.monotonic() - started, 3),
         )
@@ -105,7 +110,6 @@ class JobRunner:
         try:
             picture = sample.done.result(max(0, deadline - time.monotonic()))
         except TimeoutError:
-            sample.done.cancel()
             raise TimedOut(f"Not finished within {self.timeout.total_seconds():.0f} s") from None
         png = encode_png(picture.pixels)
         key = output_key(prefix, index, "base64" if as_base64 else "png")

@@ -13,6 +13,7 @@ local function publish(pool, id)
   local generation = redis.call('HGET', 'job:' .. id, 'generation')
   if not generation then -- an operator deleted the record
     redis.call('ZREM', 'published:' .. pool, id)
+    redis.call('ZREM', 'waiting:' .. pool, id)
     return
   end
   local message = settings.template:gsub('__POOL__', pool):gsub('__ID__', id)
@@ -47,6 +48,7 @@ end
 local function enqueue(id)
   local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'priority', 'number', 'created')
   local pool, tenant = job[1], job[2]
+  if not pool then return end -- an operator deleted the record
   redis.call('ZADD', 'waiting:' .. pool, job[5], id)
   redis.call('ZADD', 'lane:' .. pool .. ':' .. tenant, job[3] * PRIORITY_STEP + job[4], id)
   if not redis.call('ZSCORE', 'ring:' .. pool, tenant) then
@@ -74,6 +76,7 @@ end
 local function requeue(id, charged, delay, failure)
   local key = 'job:' .. id
   redis.call('ZREM', 'leases', id)
+  if redis.call('EXISTS', key) == 0 then return 'stale' end -- an operator deleted the record
   if charged and tonumber(redis.call('HGET', key, 'attempts')) >= settings.max_attempts then
     conclude(id, 'failed', 'failure', failure)
     redis.call('XADD', 'dead', 'MAXLEN', '~', 10000, '*', 'job', id, 'reason', failure)

@@ -6,12 +6,17 @@ local BATCH = 200
 local failure = ARGV[2]
 local ended, due, again = 0, 0, 0
 
--- Nobody reaped for a while: Redis was away, and so was everyone who renews. They go first.
+-- Nobody reaped for a while: Redis was away, and so was everyone who renews. They go first. But not
+-- again right after: couriers that are merely slow would never end a lease.
 local last = tonumber(redis.call('GET', 'reap:last') or now)
+local grace = tonumber(redis.call('GET', 'reap:grace') or 0)
 redis.call('SET', 'reap:last', now)
-if now - last > settings.lease / 2 then redis.call('SET', 'reap:grace', now + settings.lease) end
+if now - last > settings.lease / 2 and now - grace > settings.lease then
+  grace = now + settings.lease
+  redis.call('SET', 'reap:grace', grace)
+end
 
-if now >= tonumber(redis.call('GET', 'reap:grace') or 0) then
+if now >= grace then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'leases', '-inf', now, 'LIMIT', 0, BATCH)) do
     requeue(id, true, 0, failure)
     ended = ended + 1

@@ -7,10 +7,14 @@ redis.call('RPUSH', log, entry)
 redis.call('PEXPIRE', log, settings.keep)
 if outcome == 'retry' then
   redis.call('ZADD', 'outbox', 'XX', now + delay, id)
-else
-  redis.call('ZREM', 'outbox', id)
-  redis.call('HSET', 'job:' .. id, 'webhook_status', outcome)
+  return
 end
+-- A courier that was too slow, so that another one took the webhook, gives up nothing.
+local open = redis.call('ZREM', 'outbox', id) == 1
 if outcome == 'given_up' then
+  if not open then return end
   redis.call('XADD', 'dead', 'MAXLEN', '~', 10000, '*', 'webhook', id, 'reason', entry)
+end
+if redis.call('EXISTS', 'job:' .. id) == 1 then -- it may have expired meanwhile
+  redis.call('HSET', 'job:' .. id, 'webhook_status', outcome)
 end

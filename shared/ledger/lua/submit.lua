@@ -4,6 +4,19 @@
 -- Returns {outcome, id, jobs waiting, milliseconds now}
 
 local id, job, tenant, pool, priority, weight = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+
+-- Running jobs need memory to end, so new ones are refused while a tenth of it is left.
+local function has_room()
+  local room = redis.call('GET', 'room')
+  if not room then
+    local info = redis.call('INFO', 'memory')
+    local used, most = tonumber(info:match('used_memory:(%d+)')), tonumber(info:match('maxmemory:(%d+)'))
+    room = (most == 0 or used < most * 0.9) and 'yes' or 'no'
+    redis.call('SET', 'room', room, 'PX', 1000)
+  end
+  return room == 'yes'
+end
+
 local webhook, message_id, idempotency_key, digest = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local most_live, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13])
 local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
@@ -20,7 +33,7 @@ if remember then
   end
 end
 if redis.call('SCARD', 'live:' .. tenant) >= most_live then return {'tenant_full', id, waiting, now} end
-if waiting >= most_waiting then return {'full', id, waiting, now} end
+if waiting >= most_waiting or not has_room() then return {'full', id, waiting, now} end
 
 redis.call('HSET', key, 'job', job, 'tenant', tenant, 'pool', pool, 'priority', priority, 'weight', weight,
   'webhook', webhook, 'message_id', message_id, 'state', 'queued', 'generation', 1, 'attempts', 0,

@@ -23,9 +23,9 @@ class Ledger:
 
     async def submit(self, job=None, *, weight=1.0, idempotency_key="", digest="", **limits):
         """Submit a job; the receipt."""
-        job = job or make_job()
+        job, terms = job or make_job(), {"most_live": 1000, "most_waiting": 1000} | limits
         return await self.submissions.submit(
-            Submission(job, weight, idempotency_key=idempotency_key, digest=digest, **limits)
+            Submission(job, weight, idempotency_key=idempotency_key, digest=digest, **terms)
         )
 
     async def running(self, job=None, owner="worker:1"):

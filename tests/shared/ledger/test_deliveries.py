@@ -98,3 +98,27 @@ async def _due(ledger):
     attempt = await ledger.running(make_job(webhook=HOOK))
     ledger.attempts.succeed(attempt, RESULT)
     return attempt
+
+
+async def test_a_courier_that_was_too_slow_takes_nothing_back(ledger):
+    attempt = await _due(ledger)
+    (slow,) = await ledger.deliveries.claim(10, lease=LEASE)
+    ledger.redis.zadd("outbox", {str(attempt.job.id): 1})
+    (quick,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await ledger.deliveries.delivered(quick, LOG)
+
+    await ledger.deliveries.give_up(slow, LOG)
+
+    record = await ledger.submissions.find(attempt.job.id, "alice")
+    assert record.webhook_status == "delivered"
+    assert ledger.redis.xlen("dead") == 0
+
+
+async def test_a_record_that_cannot_be_read_holds_up_no_other(ledger):
+    unreadable, readable = await _due(ledger), await _due(ledger)
+    ledger.redis.hset(f"job:{unreadable.job.id}", "job", "{}")
+
+    (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+
+    assert delivery.record.job == readable.job
+    assert ledger.redis.zscore("outbox", str(unreadable.job.id)) is not None

@@ -71,3 +71,13 @@ async def test_after_an_outage_live_workers_may_renew_first(ledger):
     ledger.end_lease(attempt.job.id)
     ledger.redis.set("reap:grace", 1)
     assert (await ledger.reaper.reap()).leases == 1
+
+
+async def test_couriers_that_are_merely_slow_still_end_leases(ledger):
+    attempt = await ledger.running()
+    ledger.end_lease(attempt.job.id)
+    seconds, _ = ledger.redis.time()
+    ledger.redis.set("reap:grace", seconds * 1000 - 1)
+    ledger.redis.set("reap:last", 1)
+
+    assert (await ledger.reaper.reap()).leases == 1

@@ -82,6 +82,17 @@ async def test_a_full_pool_refuses_everyone(ledger):
     assert receipt.outcome is Outcome.FULL
 
 
+async def test_when_memory_runs_out_new_jobs_are_refused_and_running_ones_still_end(ledger):
+    attempt = await ledger.running()
+    ledger.redis.delete("room")
+    ledger.redis.config_set("maxmemory", int(ledger.redis.info("memory")["used_memory"] * 1.05))
+    try:
+        assert (await ledger.submit()).outcome is Outcome.FULL
+        assert ledger.attempts.fail(attempt, FAILURE)
+    finally:
+        ledger.redis.config_set("maxmemory", 0)
+
+
 async def test_tenants_take_turns_however_many_jobs_one_has(ledger):
     flood = [make_job(tenant="flood") for _ in range(10)]
     for job in flood:

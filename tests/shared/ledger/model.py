@@ -1,0 +1,174 @@
+"""What the ledger should hold, in plain Python: the state machine compares it with the real one."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from shared.jobs import Job
+from shared.ledger.submissions import Outcome, Submission
+
+MAX_ATTEMPTS = 2
+"""Fewer than in earnest, so that many jobs come to their last."""
+FINAL = ("succeeded", "failed")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an attempt knows of itself."""
+
+    job_id: int
+    generation: int
+    owner: str
+
+
+@dataclass
+class Entry:
+    """A job as it should stand."""
+
+    job: Job
+    state: str = "queued"
+    generation: int = 1
+    attempts: int = 0
+    owner: str = ""
+    delayed: bool = False
+    webhook: str = ""
+    """due | taken | waits | delivered | given_up; empty before the end and without an address."""
+    deliveries: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a worker, not for a time."""
+        return self.state == "queued" and not self.delayed
+
+    @property
+    def standing(self) -> tuple[str, str, str, str]:
+        """As the record's fields say it."""
+        return self.state, str(self.generation), str(self.attempts), self.owner
+
+
+@dataclass
+class Model:
+    """Every job that was accepted, and what else the scripts remember."""
+
+    jobs: dict[int, Entry] = field(default_factory=dict)
+    keys: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    overdue: set[int] = field(default_factory=set)
+    """Running jobs whose lease has run out."""
+    due: set[int] = field(default_factory=set)
+    """Delayed jobs whose time has come."""
+    paused: bool = False
+    """Redis was away: the next round of the reaper lets live workers go first."""
+    grace: bool = False
+    dead: int = 0
+
+    def waiting(self, pool: str) -> int:
+        """Jobs of a pool that wait for a worker."""
+        return sum(e.waits for e in self.jobs.values() if e.job.pool == pool)
+
+    def live(self, tenant: str) -> set[int]:
+        """The tenant's jobs that are not final."""
+        entries = self.jobs.items()
+        return {i for i, e in entries if e.job.tenant == tenant and e.state not in FINAL}
+
+    def in_state(self, state: str) -> set[int]:
+        """Jobs by state."""
+        return {i for i, e in self.jobs.items() if e.state == state}
+
+    def webhooks(self, *states: str) -> set[int]:
+        """Jobs by what is to become of their webhook."""
+        return {i for i, e in self.jobs.items() if e.webhook in states}
+
+    def submit(self, submission: Submission) -> tuple[Outcome, int]:
+        """The outcome, and whose id it is."""
+        job, key = submission.job, (submission.job.tenant, submission.idempotency_key)
+        if job.id in self.jobs:
+            same = self.jobs[job.id].job == job
+            return (Outcome.ACCEPTED if same else Outcome.COLLISION), job.id
+        if submission.idempotency_key and key in self.keys:
+            first, digest = self.keys[key]
+            return (Outcome.REPEATED if digest == submission.digest else Outcome.CONFLICT), first
+        if len(self.live(job.tenant)) >= submission.most_live:
+            return Outcome.TENANT_FULL, job.id
+        if self.waiting(job.pool) >= submission.most_waiting:
+            return Outcome.FULL, job.id
+        self.jobs[job.id] = Entry(job)
+        if submission.idempotency_key:
+            self.keys[key] = (job.id, submission.digest)
+        return Outcome.ACCEPTED, job.id
+
+    def claim(self, held: Held) -> int | None:
+        """The number of the attempt, or None when the message meant nothing."""
+        entry = self.jobs.get(held.job_id)
+        if entry and entry.state == "queued" and entry.generation == held.generation:
+            entry.state, entry.owner = "running", held.owner
+            entry.attempts += 1
+        elif not self.holds(held):
+            return None
+        return self.jobs[held.job_id].attempts
+
+    def holds(self, held: Held) -> bool:
+        """Whether the attempt may still say what becomes of the job."""
+        entry = self.jobs.get(held.job_id)
+        known = entry and (entry.state, entry.generation, entry.owner)
+        return known == ("running", held.generation, held.owner)
+
+    def finish(self, held: Held, state: str) -> bool:
+        """Whether the ledger believes it."""
+        entry = self.jobs[held.job_id]
+        if self.holds(held):
+            self._conclude(entry, state)
+            return True
+        return (entry.state, entry.generation, entry.owner) == (state, held.generation, held.owner)
+
+    def hand_back(self, held: Held, *, charged: bool, delayed: bool) -> str:
+        """What became of the job."""
+        if not self.holds(held):
+            return "stale"
+        return self._requeue(self.jobs[held.job_id], charged=charged, delayed=delayed)
+
+    def reap(self) -> tuple[int, int]:
+        """Leases ended and retries due in one round."""
+        self.grace, self.paused = self.grace or self.paused, False
+        ended = 0
+        if not self.grace:
+            ended = len(self.overdue)
+            for job_id in list(self.overdue):
+                self._requeue(self.jobs[job_id], charged=True, delayed=False)
+        due = len(self.due)
+        for job_id in self.due:
+            self.jobs[job_id].delayed = False
+        self.due.clear()
+        return ended, due
+
+    def settle(self, job_id: int, outcome: str) -> None:
+        """Note an attempt to deliver, also of a courier that the webhook was taken from."""
+        entry = self.jobs[job_id]
+        entry.deliveries += 1
+        settled = entry.webhook in ("delivered", "given_up")
+        if outcome == "retry":
+            entry.webhook = entry.webhook if settled else "waits"
+        elif outcome == "delivered" or not settled:
+            entry.webhook = outcome
+            self.dead += outcome == "given_up"
+
+    def _conclude(self, entry: Entry, state: str) -> None:
+        entry.state = state
+        self.overdue.discard(entry.job.id)
+        if entry.job.webhook:
+            entry.webhook = "due"
+
+    def _requeue(self, entry: Entry, *, charged: bool, delayed: bool) -> str:
+        self.overdue.discard(entry.job.id)
+        if charged and entry.attempts >= MAX_ATTEMPTS:
+            self._conclude(entry, "failed")
+            self.dead += 1
+            return "failed"
+        entry.attempts -= not charged
+        entry.generation += 1
+        entry.state, entry.owner, entry.delayed = "queued", "", delayed
+        return "queued"
+
+
+def repeated(things: Iterable[str]) -> list[str]:
+    """Those that come more than once."""
+    return [thing for thing, times in Counter(things).items() if times > 1]
