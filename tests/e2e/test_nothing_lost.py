@@ -24,7 +24,7 @@ def test_a_worker_that_ends_in_the_middle_of_ten_jobs_loses_and_doubles_none(cus
     assert Counter(body["id"] for body in bodies) == Counter(job["id"] for job in accepted)
     assert {body["status"] for body in bodies} == {"success"}
     assert all(customer.pngs(customer.fetch(job["id"])) for job in accepted)
-    assert _ledger(customer) == {"leases": 0, "outbox": 0}
+    _until(lambda: _ledger(customer) == {"leases": 0, "outbox": 0})
     assert _attempts_to_deliver(customer, accepted) == [1] * 10
 
 
