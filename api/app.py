@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: ApiSettings = app.state.settings
     redis = connect_for_requests(settings.redis_url)
-    store = ObjectStore.connect(settings)
+    store = ObjectStore.connect(settings, read_seconds=5)
     await asyncio.to_thread(store.ensure_bucket)
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
     app.state.door = door = Door(
         settings=settings,
-        registry=Registry.read(settings.models_file, models_dir=settings.models_dir),
+        registry=_registry(settings),
         submissions=Submissions(redis, settings),
         waiting=Waiting(),
         store=store,
@@ -49,6 +49,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await redis.aclose()
 
 
+def _registry(settings: ApiSettings) -> Registry:
+    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
+    if registry.get(settings.default_model) is None:
+        raise ValueError(f"{settings.models_file} has no {settings.default_model}, the default")
+    return registry
+
+
 def _stop_unless_cancelled(listening: asyncio.Task[None]) -> None:
     if not listening.cancelled():
         # Nobody would wake the callers any more: a supervisor starts a door that works.
@@ -58,7 +65,7 @@ def _stop_unless_cancelled(listening: asyncio.Task[None]) -> None:
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
     """The front door, for `uvicorn --factory api.app:create_app`."""
-    settings = settings or ApiSettings()
+    settings = settings or ApiSettings.load()
     set_up_logging(settings.log_level)
     app: FastAPI = FastAPIOffline(
         title="img2img",
@@ -66,7 +73,6 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         version="0.1.0",
         redoc_url=None,
         lifespan=_lifespan,
-        max_body_size=settings.max_body,
     )
     app.state.settings = settings
     errors.install(app, errors_as_200=settings.errors_as_200)

@@ -112,7 +112,7 @@ class Door:
             attempts=0,
             created=receipt.created,
         )
-        eta = Load(waiting=receipt.waiting, seconds=None, slots=0).eta(receipt.waiting)
+        eta = Load(receipt.waiting, seconds=None, seconds_per_work=0, slots=0).eta(receipt.waiting)
         return processing(record, eta, DIALECTS[job.dialect], self.settings.public_url)
 
     async def answer(self, record: JobRecord) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Door:
         if record.state.is_final:
             return outcome(record, self.store.links)
         load = await self.submissions.load(record.job.pool)
-        eta = load.eta(await self.submissions.ahead(record))
+        eta = load.eta(await self.submissions.ahead(record), record.job.params.work)
         return processing(record, eta, DIALECTS[record.job.dialect], self.settings.public_url)
 
     def _card(self, model_id: str) -> ModelCard:

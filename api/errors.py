@@ -4,6 +4,7 @@ ApiError
 ├─ InvalidKey        401
 ├─ InvalidFields     400, with the texts of each field
 ├─ UnreadableBody    400
+├─ BodyTooLarge      413
 ├─ TooManyJobs       429, with retry_after
 ├─ RepeatedKey       409
 └─ Unavailable       503, with retry_after
@@ -70,6 +71,15 @@ class UnreadableBody(ApiError):
 
     def __init__(self) -> None:
         super().__init__("Invalid API Request", tip=CHECKLIST)
+
+
+class BodyTooLarge(ApiError):
+    """More bytes than a request may have."""
+
+    status = 413
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The request must be at most {most // 2**20} MiB")
 
 
 class TooManyJobs(ApiError):

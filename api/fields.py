@@ -1,11 +1,14 @@
 """A request's fields, whichever way they came: JSON body, form, or query string."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request
+from starlette.types import Message
 
-from api.errors import UnreadableBody
+from api.errors import BodyTooLarge, UnreadableBody
 
 ABSENT = (None, "", "null")
 """Clients send all three for a field that they do not set."""
@@ -14,21 +17,30 @@ ABSENT = (None, "", "null")
 async def read_fields(request: Request) -> dict[str, Any]:
     """The fields that are set; the body's win over the query string's.
 
-    Raises UnreadableBody for a body that is neither a JSON object nor a form.
+    Raises UnreadableBody for a body that is neither a JSON object nor a form, BodyTooLarge.
     """
-    fields = dict(request.query_params) | await _body(request)
+    return _set(request.query_params) | _set(await _body(request))
+
+
+def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in ABSENT}
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(request: Request) -> Mapping[str, Any]:
+    limited = _limited(request, request.app.state.settings.max_body)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        form = await request.form(max_part_size=request.app.state.settings.max_body)
+    if kind == "multipart/form-data":
+        form = await limited.form(max_part_size=request.app.state.settings.max_body)
         return {name: value for name, value in form.items() if isinstance(value, str)}
-    # Not `request.body()`, which would keep it as long as the caller waits.
-    body = b"".join([chunk async for chunk in request.stream()])
-    if not body.strip():
-        return {}
+    # Not `body()`, which would keep it as long as the caller waits.
+    body = b"".join([chunk async for chunk in limited.stream()]).strip()
+    # curl calls whatever it sends a form.
+    if kind == "application/x-www-form-urlencoded" and not body.startswith(b"{"):
+        return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    return _json(body) if body else {}
+
+
+def _json(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -36,3 +48,20 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UnreadableBody
     return fields
+
+
+def _limited(request: Request, most: int) -> Request:
+    """The same request, which raises as soon as more than `most` bytes are announced or come."""
+    came = 0
+
+    async def receive() -> Message:
+        nonlocal came
+        message = await request.receive()
+        came += len(message.get("body", b""))
+        if came > most:
+            raise BodyTooLarge(most)
+        return message
+
+    if int(request.headers.get("content-length", 0)) > most:
+        raise BodyTooLarge(most)
+    return Request(request.scope, receive)

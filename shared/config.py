@@ -3,9 +3,9 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -65,3 +65,12 @@ class Settings(BaseSettings):
     """Messages of a pool that wait in Celery's queue; other jobs wait in their tenant's lane."""
 
     log_level: str = "INFO"
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process; ends it with a sentence for each that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = [f"IMG2IMG_{e['loc'][0]}".upper() + f": {e['msg']}" for e in error.errors()]
+            raise SystemExit("\n".join(wrong)) from None

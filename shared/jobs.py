@@ -64,6 +64,12 @@ class Params(Frozen):
         """How many images."""
         return len(self.seeds)
 
+    @property
+    def work(self) -> float:
+        """What it costs a device, in megapixel steps; a side that is not known counts as 512."""
+        megapixels = (self.width or 512) * (self.height or 512) / 1e6
+        return self.samples * megapixels * max(1.0, self.steps * self.strength)
+
 
 class Job(Frozen):
     """What was accepted: written once, read by every process."""

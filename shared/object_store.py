@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_SECONDS = 3
-READ_SECONDS = 15
 ATTEMPTS = 3
 CONNECTIONS = 32
 DELETE_AT_ONCE = 1000
@@ -47,8 +46,8 @@ class ObjectStore:
         self._bucket = settings.s3_bucket
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
-        """A store for these settings; nothing is sent yet."""
+    def connect(cls, settings: Settings, *, read_seconds: float = 15) -> Self:
+        """A store for these settings; each of three attempts waits `read_seconds` for an answer."""
         # A session of our own: boto3's shared one must not make clients in two threads at once.
         s3 = boto3.session.Session().client(
             "s3",
@@ -61,7 +60,7 @@ class ObjectStore:
                 s3={"addressing_style": "path"},
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
+                read_timeout=read_seconds,
                 max_pool_connections=CONNECTIONS,
                 # Not every S3 server knows the checksums that boto3 adds of its own accord.
                 request_checksum_calculation="when_required",

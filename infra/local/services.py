@@ -54,6 +54,7 @@ class Place:
             "IMG2IMG_S3_ACCESS_KEY": self.secrets.s3_access_key,
             "IMG2IMG_S3_SECRET_KEY": self.secrets.s3_secret_key,
             "IMG2IMG_PUBLIC_URL": self.url,
+            "IMG2IMG_METRICS_HOST": HOST,
             "IMG2IMG_API_KEYS": str(self.secrets.keys_file),
             "IMG2IMG_MODELS_FILE": str(ROOT / "infra" / "models.yaml"),
             "IMG2IMG_MODELS_DIR": str(self.models),

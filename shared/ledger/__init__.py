@@ -22,7 +22,7 @@ delayed               zset    queued, waiting for another try, by due time
 outbox                zset    final with an undelivered webhook, by due time
 attempts:{id}         list    delivery log of a job's webhook
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
-service:{pool}        hash    seconds a job takes, as a moving average
+service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
 workers               zset    worker names by the time their record ends; worker:{name} holds it
 room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up

@@ -60,16 +60,20 @@ class Load:
     waiting: int
     seconds: float | None
     """What a job takes, on average; None before the first one."""
+    seconds_per_work: float
+    """The same for each megapixel step."""
     slots: int
     """Jobs its live workers run at a time."""
 
-    def eta(self, ahead: int) -> float:
-        """Seconds until a job with `ahead` others before it is done: an upper bound, at least 1.
+    def eta(self, ahead: int, work: float = 0.0) -> float:
+        """Seconds until a job of so much work with `ahead` others before it is done, at least 1.
 
-        Twice the mean per round, because a client may sleep so long and then ask only once.
+        Twice the mean, because a client may sleep so long and then ask only once.
         """
-        rounds = 1 + ahead // max(1, self.slots)
-        return round(max(1.0, 2 * rounds * (self.seconds or 10.0)), 1)
+        mean = 10.0 if self.seconds is None else self.seconds
+        rounds = ahead // max(1, self.slots)
+        seconds = rounds * mean + max(mean, self.seconds_per_work * work)
+        return round(max(1.0, 2 * seconds), 1)
 
 
 class Submissions:
@@ -96,6 +100,7 @@ class Submissions:
                 new_message_id(),
                 submission.idempotency_key,
                 submission.digest,
+                job.params.work,
                 submission.most_live,
                 submission.most_waiting,
             ]
@@ -117,11 +122,12 @@ class Submissions:
         """How busy the pool is now."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(f"waiting:{pool}")
-            pipe.hget(f"service:{pool}", "seconds")
+            pipe.hmget(f"service:{pool}", "seconds", "seconds_per_work")
             pipe.zrange("workers", 0, -1)
-            waiting, seconds, names = await pipe.execute()
+            waiting, (seconds, per_work), names = await pipe.execute()
             for name in names:
                 pipe.hmget(f"worker:{name}", "pools", "slots")
             workers = await pipe.execute()
         slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
-        return Load(int(waiting), float(seconds) if seconds else None, slots)
+        mean = float(seconds) if seconds else None
+        return Load(int(waiting), mean, float(per_work or 0), slots)

@@ -130,6 +130,22 @@ async def test_fields_come_in_every_encoding(client, request_body, where):
     assert answer.json()["meta"]["W"] == 512
 
 
+async def test_json_that_curl_calls_a_form_is_json_still(client, request_body):
+    answer = await client.post(
+        URL,
+        content=json.dumps(request_body),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+
+    assert answer.json()["meta"]["W"] == 512
+
+
+async def test_a_null_in_the_body_hides_nothing_in_the_query_string(client, request_body):
+    answer = await client.post(URL, params={"key": KEY}, json=request_body | {"key": None})
+
+    assert answer.json()["status"] == "processing"
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer {KEY}"}],

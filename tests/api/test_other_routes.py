@@ -111,15 +111,26 @@ async def test_every_refusal_has_the_same_shape(client, method, path, status):
     assert answer.json()["status"] == "error"
 
 
-async def test_a_body_over_the_limit_is_refused_while_it_comes(client, settings):
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+async def test_a_body_over_the_limit_is_refused_while_it_comes(client, settings, announced, kind):
     async def endless():
         for _ in range(settings.max_body // 2**20 + 2):
             yield b"x" * 2**20
 
-    answer = await client.post("/api/v3/img2img", content=endless())
+    content = b"x" * (settings.max_body + 1) if announced else endless()
+    answer = await client.post("/api/v3/img2img", content=content, headers={"Content-Type": kind})
 
     assert answer.status_code == 413
-    assert answer.json()["status"] == "error"
+    assert answer.json()["message"] == "The request must be at most 33 MiB"
+
+
+async def test_a_default_model_that_is_not_listed_stops_the_door_from_opening(settings):
+    app = create_app(settings.model_copy(update={"default_model": "nope"}))
+
+    with pytest.raises(ValueError, match="nope"):
+        async with app.router.lifespan_context(app):
+            pass
 
 
 async def test_submissions_are_counted_by_outcome(client, request_body):

@@ -7,6 +7,6 @@ from worker.courier.app import run
 from worker.courier.config import CourierSettings
 
 if __name__ == "__main__":
-    settings = CourierSettings()
+    settings = CourierSettings.load()
     set_up_logging(settings.log_level)
     asyncio.run(run(settings))

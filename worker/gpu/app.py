@@ -49,7 +49,7 @@ class GpuWorker:
     def run(self) -> None:
         """Warm up, then consume until SIGTERM: nothing is taken from the queue before."""
         if self.settings.metrics_port:
-            start_http_server(self.settings.metrics_port)
+            start_http_server(self.settings.metrics_port, self.settings.metrics_host)
         self.engine.start()
         self.leases.start(before_each=self.beat)
         signals.worker_ready.connect(self._ready, weak=False)

@@ -23,10 +23,11 @@ class GpuSettings(Settings):
     drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long running jobs may still finish before they are handed back."""
     job_timeout: Duration = timedelta(minutes=10)
-    stall_timeout: Duration = timedelta(seconds=60)
+    stall_timeout: Duration = timedelta(seconds=120)
     """A device call that takes longer ends the process: no lease outlives a hung device."""
     metrics_port: int = 0
     """Serves Prometheus metrics when not 0."""
+    metrics_host: str = "0.0.0.0"  # noqa: S104 - in a container, where no other address is reached
     ready_file: Path | None = None
     """Written when the models are warm and the worker consumes."""
     retry_delay: Duration = timedelta(seconds=2)

@@ -13,10 +13,12 @@ if not held(id, generation, owner) then
 end
 
 if state == 'succeeded' then
-  local job = redis.call('HMGET', key, 'started', 'pool')
-  local service = 'service:' .. job[2]
-  local seconds, mean = (now - job[1]) / 1000, tonumber(redis.call('HGET', service, 'seconds'))
-  redis.call('HSET', service, 'seconds', mean and mean * 0.9 + seconds * 0.1 or seconds)
+  local job = redis.call('HMGET', key, 'started', 'pool', 'work')
+  local service, seconds = 'service:' .. job[2], (now - job[1]) / 1000
+  for field, value in pairs({seconds = seconds, seconds_per_work = seconds / job[3]}) do
+    local mean = tonumber(redis.call('HGET', service, field))
+    redis.call('HSET', service, field, mean and mean * 0.9 + value * 0.1 or value)
+  end
 end
 conclude(id, state, field, payload)
 return 1

@@ -1,6 +1,6 @@
 -- Record a job, put it into its tenant's lane and publish what is due: accepted and on its way, or not at all.
 -- ARGV: settings, id, job, tenant, pool, priority, weight, webhook, message id,
---       idempotency key, request digest, most live jobs of the tenant, most waiting jobs of the pool
+--       idempotency key, request digest, work, most live jobs of the tenant, most waiting jobs of the pool
 -- Returns {outcome, id, jobs waiting, milliseconds now}
 
 local id, job, tenant, pool, priority, weight = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
@@ -18,7 +18,7 @@ local function has_room()
 end
 
 local webhook, message_id, idempotency_key, digest = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local most_live, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13])
+local work, most_live, most_waiting = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
 local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
 
 -- The answer to an earlier try got lost and the client library sent the script again.
@@ -37,7 +37,7 @@ if waiting >= most_waiting or not has_room() then return {'full', id, waiting, n
 
 redis.call('HSET', key, 'job', job, 'tenant', tenant, 'pool', pool, 'priority', priority, 'weight', weight,
   'webhook', webhook, 'message_id', message_id, 'state', 'queued', 'generation', 1, 'attempts', 0,
-  'created', now, 'number', redis.call('INCR', 'numbers'))
+  'created', now, 'work', work, 'number', redis.call('INCR', 'numbers'))
 redis.call('SADD', 'live:' .. tenant, id)
 if remember then
   redis.call('HSET', remember, 'id', id, 'digest', digest)

@@ -130,4 +130,5 @@ async def test_every_job_that_succeeds_moves_the_mean_service_time(ledger):
 
     ledger.attempts.succeed(attempt, RESULT)
 
-    assert (await ledger.submissions.load("default")).seconds > 0
+    load = await ledger.submissions.load("default")
+    assert load.seconds_per_work == pytest.approx(load.seconds / attempt.job.params.work)

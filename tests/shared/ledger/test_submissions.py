@@ -150,13 +150,14 @@ async def test_a_record_that_an_operator_deleted_stops_nobody(ledger):
 @pytest.mark.parametrize(
     ("load", "ahead", "eta"),
     [
-        (Load(waiting=0, seconds=None, slots=0), 0, 20.0),
-        (Load(waiting=0, seconds=0.2, slots=4), 0, 1.0),
-        (Load(waiting=9, seconds=3.0, slots=4), 9, 18.0),
+        (Load(waiting=0, seconds=None, seconds_per_work=0, slots=0), 0, 20.0),
+        (Load(waiting=0, seconds=0.2, seconds_per_work=0, slots=4), 0, 1.0),
+        (Load(waiting=9, seconds=3.0, seconds_per_work=0, slots=4), 9, 18.0),
+        (Load(waiting=9, seconds=3.0, seconds_per_work=2.0, slots=4), 9, 32.0),
     ],
 )
-async def test_the_eta_grows_with_the_rounds_ahead(load, ahead, eta):
-    assert load.eta(ahead) == eta
+async def test_the_eta_grows_with_what_is_ahead_and_with_the_work_itself(load, ahead, eta):
+    assert load.eta(ahead, work=5) == eta
 
 
 async def _drain(ledger) -> list[str]:
