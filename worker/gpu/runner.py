@@ -118,6 +118,7 @@ class JobRunner:
 
 def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
     params = attempt.job.params
+    height, width, _ = inputs.image.shape
     return [
         Sample(
             job_id=attempt.job.id,
@@ -126,6 +127,8 @@ def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
             negative_prompt=params.negative_prompt,
             image=inputs.image,
             mask=inputs.mask,
+            height=height,
+            width=width,
             steps=params.steps,
             strength=params.strength,
             guidance_scale=params.guidance_scale,
