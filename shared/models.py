@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Family = Literal["sd"]
 """Families that have an engine (worker/gpu/families)."""
+DISTILLED: frozenset[str] = frozenset()
+"""Families that take the guidance scale as an input of the denoiser."""
 
 
 SCHEDULERS = (
@@ -63,6 +65,11 @@ class ModelCard(BaseModel):
     pool: str = "default"
     """Which workers run it: they consume the queue `gpu.<pool>`."""
     licence: str = ""
+
+    @property
+    def distilled(self) -> bool:
+        """Whether guidance costs nothing: a step has no unconditional rows, whatever its scale."""
+        return self.family in DISTILLED
 
 
 class Registry:

@@ -63,4 +63,5 @@ def _blank(card: ModelCard, side: int, guidance_scale: float) -> Sample:
         guidance_scale=guidance_scale,
         scheduler=card.scheduler,
         seed=0,
+        distilled=card.distilled,
     )

@@ -77,7 +77,7 @@ class JobRunner:
         if card is None:
             raise JobError(f"This deployment no longer has the model {params.model_id!a}")
         inputs = prepare(params, card.limits, self.fetch)
-        held.samples = samples = _samples(attempt, inputs)
+        held.samples = samples = _samples(attempt, inputs, distilled=card.distilled)
         if held.dropped:
             raise CancelledError
         self.engine.submit(samples)
@@ -116,7 +116,7 @@ class JobRunner:
         return key
 
 
-def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
+def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sample]:
     params = attempt.job.params
     height, width, _ = inputs.image.shape
     return [
@@ -136,6 +136,7 @@ def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
             seed=seed,
             # An earlier attempt of it may have ended its worker: let it not take others along.
             alone=attempt.number > 1,
+            distilled=distilled,
         )
         for seed in params.seeds
     ]

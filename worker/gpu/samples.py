@@ -21,7 +21,7 @@ class BatchKey:
     height: int
     width: int
     guided: bool
-    """Whether the step has unconditional rows too (guidance scale above 1)."""
+    """Whether the step has unconditional rows too (guidance scale above 1, model not distilled)."""
     inpaint: bool
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
@@ -47,6 +47,8 @@ class Sample:
     scheduler: str
     seed: int
     alone: bool = False
+    distilled: bool = False
+    """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
     done: "Future[Picture]" = field(default_factory=Future)
     step: int = 0
     """Denoiser calls done."""
@@ -62,7 +64,7 @@ class Sample:
             model_id=self.model_id,
             height=self.height,
             width=self.width,
-            guided=self.guidance_scale > 1,
+            guided=self.guidance_scale > 1 and not self.distilled,
             inpaint=self.mask is not None,
             alone=self.job_id if self.alone else None,
         )
