@@ -104,3 +104,5 @@ class Picture:
 
     pixels: Pixels
     steps: int
+    scheduler: str = ""
+    """The class that took the steps, where the family chose another than the sample names."""
