@@ -6,9 +6,9 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["sd"]
+Family = Literal["sd", "flux"]
 """Families that have an engine (worker/gpu/families)."""
-DISTILLED: frozenset[str] = frozenset()
+DISTILLED: frozenset[Family] = frozenset({"flux"})
 """Families that take the guidance scale as an input of the denoiser."""
 
 
