@@ -6,8 +6,10 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["sd"]
+Family = Literal["sd", "flux"]
 """Families that have an engine (worker/gpu/families)."""
+DISTILLED: frozenset[Family] = frozenset({"flux"})
+"""Families that take the guidance scale as an input of the denoiser."""
 
 
 SCHEDULERS = (
@@ -63,6 +65,11 @@ class ModelCard(BaseModel):
     pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """Which workers run it: they consume the queue `gpu.<pool>`."""
     licence: str = ""
+
+    @property
+    def distilled(self) -> bool:
+        """Whether guidance costs nothing: a step has no unconditional rows, whatever its scale."""
+        return self.family in DISTILLED
 
 
 class Registry:

@@ -56,9 +56,12 @@ def _blank(card: ModelCard, side: int, guidance_scale: float) -> Sample:
         negative_prompt="",
         image=np.zeros((side, side, 3), np.uint8),
         mask=None,
+        height=side,
+        width=side,
         steps=1,
         strength=1.0,
         guidance_scale=guidance_scale,
         scheduler=card.scheduler,
         seed=0,
+        distilled=card.distilled,
     )

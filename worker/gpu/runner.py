@@ -79,7 +79,7 @@ class JobRunner:
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
         inputs = prepare(params, card.limits, self.fetch)
-        held.samples = samples = _samples(attempt, inputs)
+        held.samples = samples = _samples(attempt, inputs, distilled=card.distilled)
         if held.dropped:
             raise CancelledError
         self.engine.submit(samples)
@@ -120,8 +120,9 @@ class JobRunner:
         return key
 
 
-def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
+def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sample]:
     params = attempt.job.params
+    height, width, _ = inputs.image.shape
     return [
         Sample(
             job_id=attempt.job.id,
@@ -130,6 +131,8 @@ def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
             negative_prompt=params.negative_prompt,
             image=inputs.image,
             mask=inputs.mask,
+            height=height,
+            width=width,
             steps=params.steps,
             strength=params.strength,
             guidance_scale=params.guidance_scale,
@@ -137,6 +140,7 @@ def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
             seed=seed,
             # An earlier attempt of it may have ended its worker: let it not take others along.
             alone=attempt.number > 1,
+            distilled=distilled,
         )
         for seed in params.seeds
     ]

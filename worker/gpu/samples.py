@@ -21,7 +21,7 @@ class BatchKey:
     height: int
     width: int
     guided: bool
-    """Whether the step has unconditional rows too (guidance scale above 1)."""
+    """Whether the step has unconditional rows too (guidance scale above 1, model not distilled)."""
     inpaint: bool
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
@@ -35,16 +35,20 @@ class Sample:
     model_id: str
     prompt: str
     negative_prompt: str
-    image: Pixels
-    """(height, width, 3), RGB, already at the size of the output."""
+    image: Pixels | None
+    """(height, width, 3), RGB, already at the size of the output; None: from the text alone."""
     mask: Pixels | None
     """(height, width), 255 is repainted, 0 is kept; None: the whole image."""
+    height: int
+    width: int
     steps: int
     strength: float
     guidance_scale: float
     scheduler: str
     seed: int
     alone: bool = False
+    distilled: bool = False
+    """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
     done: "Future[Picture]" = field(default_factory=Future)
     step: int = 0
     """Denoiser calls done."""
@@ -56,12 +60,11 @@ class Sample:
     @property
     def key(self) -> BatchKey:
         """Which samples this one can share a step with."""
-        height, width, _ = self.image.shape
         return BatchKey(
             model_id=self.model_id,
-            height=height,
-            width=width,
-            guided=self.guidance_scale > 1,
+            height=self.height,
+            width=self.width,
+            guided=self.guidance_scale > 1 and not self.distilled,
             inpaint=self.mask is not None,
             alone=self.job_id if self.alone else None,
         )
@@ -101,3 +104,5 @@ class Picture:
 
     pixels: Pixels
     steps: int
+    scheduler: str = ""
+    """The class that took the steps, where the family chose another than the sample names."""

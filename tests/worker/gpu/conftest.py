@@ -33,6 +33,42 @@ def demo(demo_card: ModelCard) -> Pipeline:
     return load(demo_card, "cpu")
 
 
+@pytest.fixture(scope="session")
+def flux_cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelCard]:
+    from tests.worker.gpu.tiny_flux import build_flux  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("flux")
+    return {
+        kind: ModelCard(
+            model_id=kind,
+            family="flux",
+            source=build_flux(folder / kind, kind=kind),
+            scheduler="FlowMatchEulerDiscreteScheduler",
+            limits=Limits(multiple=16),
+        )
+        for kind in ("dev", "schnell")
+    }
+
+
+@pytest.fixture(scope="session")
+def flux(flux_cards: dict[str, ModelCard]) -> dict[str, Pipeline]:
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    return {kind: load(card, "cpu") for kind, card in flux_cards.items()}
+
+
+@pytest.fixture(scope="session")
+def plain_flux(flux_cards: dict[str, ModelCard]) -> dict[str, dict[str, Any]]:
+    """The parts of diffusers' pipelines, which share nothing with ours but the files."""
+    from diffusers import FluxImg2ImgPipeline  # noqa: PLC0415
+
+    return {
+        kind: FluxImg2ImgPipeline.from_pretrained(card.source).components
+        for kind, card in flux_cards.items()
+    }
+
+
 @pytest.fixture
 def make_engine() -> Iterator[Callable[..., Engine]]:
     """Started engines over one pipeline."""

@@ -14,15 +14,19 @@ CARD = ModelCard(model_id="fake", family="sd", source=Path("nowhere"), max_batch
 
 
 def make_sample(**changes: Any) -> Sample:
-    """A sample of the fake model; `side` stands for a square image."""
+    """A sample of the fake model; `side` stands for a square image, an image for its own size."""
     side = changes.pop("side", 64)
+    image = changes.pop("image", np.zeros((side, side, 3), np.uint8))
+    height, width = (side, side) if image is None else image.shape[:2]
     fields: dict[str, Any] = {
         "job_id": 1,
         "model_id": "fake",
         "prompt": "a cat",
         "negative_prompt": "",
-        "image": np.zeros((side, side, 3), np.uint8),
+        "image": image,
         "mask": None,
+        "height": height,
+        "width": width,
         "steps": 4,
         "strength": 1.0,
         "guidance_scale": 7.5,

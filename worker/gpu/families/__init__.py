@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from shared.models import ModelCard
     from worker.gpu.samples import Picture, Sample
 
-FAMILIES = {"sd": "worker.gpu.families.sd"}
+FAMILIES = {"sd": "worker.gpu.families.sd", "flux": "worker.gpu.families.flux"}
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
 

@@ -14,7 +14,8 @@ def to_tensor(image: Pixels) -> Any:
     """(height, width, 3) bytes to (1, 3, height, width) floats from -1 to 1, on the CPU."""
     # Divided by numpy: a GPU divides by a constant as it multiplies by the reciprocal, other bits.
     floats = image.astype(np.float32) / 255.0
-    return 2.0 * torch.from_numpy(floats).permute(2, 0, 1)[None].contiguous() - 1.0
+    # Strides as in diffusers: a convolution chooses its kernel by them, and with it the bits.
+    return 2.0 * torch.from_numpy(floats[None]).permute(0, 3, 1, 2) - 1.0
 
 
 def to_mask(mask: Pixels, *, height: int, width: int) -> Any:
