@@ -99,7 +99,7 @@ class JobRunner:
             file_prefix=prefix,
             width=width,
             height=height,
-            scheduler=params.scheduler,
+            scheduler=samples[0].done.result().scheduler or params.scheduler,
             seconds=round(time.monotonic() - started, 3),
         )
 
