@@ -10,25 +10,6 @@ Family = Literal["sd"]
 """Families that have an engine (worker/gpu/families)."""
 
 
-SCHEDULERS = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "DPMSolverSinglestepScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "UniPCMultistepScheduler",
-    "DEISMultistepScheduler",
-    "LCMScheduler",
-)
-"""The diffusers classes a request may name."""
-
-
 class Limits(BaseModel):
     """What a request may ask of a model; sides in pixels."""
 

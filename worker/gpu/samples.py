@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.schedulers import Options
+
 Pixels = NDArray[np.uint8]
 
 
@@ -44,6 +46,8 @@ class Sample:
     guidance_scale: float
     scheduler: str
     seed: int
+    scheduler_options: Options = field(default_factory=dict)
+    clip_skip: int | None = None
     alone: bool = False
     done: "Future[Picture]" = field(default_factory=Future)
     step: int = 0

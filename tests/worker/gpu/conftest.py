@@ -33,6 +33,13 @@ def demo(demo_card: ModelCard) -> Pipeline:
     return load(demo_card, "cpu")
 
 
+@pytest.fixture(scope="session")
+def plain(demo_folder: Path) -> dict[bool, Any]:
+    from tests.worker.gpu.reference import plain_pipelines  # noqa: PLC0415  it imports torch
+
+    return plain_pipelines(demo_folder)
+
+
 @pytest.fixture
 def make_engine() -> Iterator[Callable[..., Engine]]:
     """Started engines over one pipeline."""

@@ -15,6 +15,7 @@ import transformers
 from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
+from shared.schedulers import Choice
 from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
 from worker.gpu.families.schedulers import Schedule, plan
 from worker.gpu.samples import Picture, Sample
@@ -66,7 +67,7 @@ class StableDiffusion:
         generator = torch.Generator("cpu").manual_seed(sample.seed)
         schedule = plan(
             self._scheduler_config,
-            sample.scheduler,
+            Choice(sample.scheduler, sample.scheduler_options),
             steps=sample.steps,
             strength=sample.strength,
             generator=generator,

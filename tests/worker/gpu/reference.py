@@ -1,0 +1,73 @@
+"""What plain diffusers makes of a sample alone: the measure of ours."""
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+from PIL import Image
+
+from tests.worker.gpu.fakes import make_sample
+
+SIDE = 64
+
+
+def plain_pipelines(folder):
+    """The pipelines of diffusers, which share nothing with ours but the files; True: inpainting."""
+    img2img = StableDiffusionImg2ImgPipeline.from_pretrained(folder, safety_checker=None)
+    inpaint = StableDiffusionInpaintPipeline(**img2img.components, requires_safety_checker=False)
+    for pipe in (img2img, inpaint):
+        pipe.set_progress_bar_config(disable=True)
+    return {False: img2img, True: inpaint}
+
+
+def picture(seed: int, side: int = SIDE) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(coarse).resize((side, side)))
+
+
+def half_mask(side: int = SIDE) -> np.ndarray:
+    mask = np.zeros((side, side), np.uint8)
+    mask[:, side // 2 :] = 255
+    return mask
+
+
+def demo_sample(**changes):
+    options = {"model_id": "demo", "image": picture(0), "negative_prompt": "blurry"}
+    return make_sample(**(options | changes))
+
+
+def alone(plain, sample, config=None, output_type="latent"):
+    """What diffusers makes of the sample, as tensor or picture."""
+    inpainting = sample.mask is not None
+    pipe = plain[inpainting]
+    scheduler = getattr(diffusers, sample.scheduler).from_config(
+        config or pipe.scheduler.config, **sample.scheduler_options
+    )
+    pipe = type(pipe)(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    where = {}
+    if inpainting:
+        where = {"height": SIDE, "width": SIDE, "mask_image": Image.fromarray(sample.mask)}
+    return pipe(
+        prompt=sample.prompt,
+        negative_prompt=sample.negative_prompt,
+        image=Image.fromarray(sample.image),
+        strength=sample.strength,
+        num_inference_steps=sample.steps,
+        guidance_scale=sample.guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(sample.seed),
+        output_type=output_type,
+        **where,
+    ).images[0]
+
+
+def difference(ours, theirs) -> float:
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def run(pipeline, sample, rows=1):
+    """The sample without an engine."""
+    pipeline.begin(sample)
+    while sample.step < sample.total:
+        pipeline.advance(sample, pipeline.predict([sample], rows)[0])
+    return pipeline.finish(sample)
