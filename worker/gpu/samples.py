@@ -16,7 +16,8 @@ Pixels = NDArray[np.uint8]
 class BatchKey:
     """What samples must share to share a forward pass.
 
-    Not in it: prompt, seed, steps, strength, guidance value and scheduler, which each sample owns.
+    Not in it: prompt, clip skip, seed, steps, strength, guidance value and scheduler, which each
+    sample owns.
     """
 
     model_id: str
@@ -25,6 +26,8 @@ class BatchKey:
     guided: bool
     """Whether the step has unconditional rows too (guidance scale above 1)."""
     inpaint: bool
+    chunks: int = 1
+    """How many times 77 tokens the denoiser looks at; more, even empty ones, is another picture."""
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
 
@@ -48,6 +51,8 @@ class Sample:
     seed: int
     scheduler_options: Options = field(default_factory=dict)
     clip_skip: int | None = None
+    chunks: int = 1
+    """Of the longer prompt; known once the family has prepared the sample."""
     alone: bool = False
     done: "Future[Picture]" = field(default_factory=Future)
     step: int = 0
@@ -67,6 +72,7 @@ class Sample:
             width=width,
             guided=self.guidance_scale > 1,
             inpaint=self.mask is not None,
+            chunks=self.chunks,
             alone=self.job_id if self.alone else None,
         )
 

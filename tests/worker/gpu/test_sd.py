@@ -36,6 +36,7 @@ MIXED = [  # scheduler, steps, strength, guidance, prompt
     ("DDIMScheduler", 5, 0.5, 1.0, "unguided"),
     ("EulerAncestralDiscreteScheduler", 8, 0.4, 0.0, "unguided too"),
     ("PNDMScheduler", 10, 1.0, 2.0, "a ship at sea " * 20),
+    ("EulerDiscreteScheduler", 6, 0.9, 6.0, "a red castle " * 60),
     ("DPMSolverMultistepScheduler", 20, 0.3, 7.3, "snow"),
 ]
 
