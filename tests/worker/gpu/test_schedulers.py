@@ -9,11 +9,12 @@ import pytest
 
 from shared.schedulers import ALGORITHM, CHOICES, KARRAS, SCHEDULERS, UNFIT, Choice
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.reference import alone, demo_sample, difference, run
+from tests.worker.gpu.reference import alone, demo_sample, difference, half_mask, run
 from worker.gpu.families import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
+KARRAS_ON = [Choice(name, {KARRAS: True}) for name in SCHEDULERS if KARRAS in SCHEDULERS[name]]
 SET = [
     *(
         Choice(name, {KARRAS: on})
@@ -61,6 +62,18 @@ def test_every_way_to_set_one_equals_diffusers_alone(plain, demo, choice):
     recorder = Recorder(demo)
     sample = demo_sample(
         scheduler=choice.name, scheduler_options=choice.options, steps=6, strength=0.7
+    )
+
+    run(recorder, sample)
+
+    assert difference(recorder.latents[sample][0], alone(plain, sample)) <= 1e-5
+
+
+@pytest.mark.parametrize("choice", [*map(Choice, SCHEDULERS), *KARRAS_ON], ids=str)
+def test_every_scheduler_inpaints_as_diffusers_alone(plain, demo, choice):
+    recorder = Recorder(demo)
+    sample = demo_sample(
+        scheduler=choice.name, scheduler_options=choice.options, steps=4, mask=half_mask()
     )
 
     run(recorder, sample)

@@ -21,6 +21,7 @@ AROUND = 2
 MEANINGFUL = 1e-3
 """A mean below this share of the mean size is rounding, and nothing to keep."""
 MOST_RESCALED = 4.0
+"""A chunk is brought back to its mean by no more than this, in either direction."""
 
 ReadStates = Callable[[Any, Any, int | None], Any]
 """(text encoder, (1, 77) token ids, clip skip) -> (1, 77, width): how a family reads an encoder."""
@@ -31,6 +32,8 @@ def last_states(encoder: Any, ids: Any, clip_skip: int | None) -> Any:
     if clip_skip is None:
         return encoder(ids)[0]
     states = encoder(ids, output_hidden_states=True).hidden_states
+    if clip_skip >= len(states):
+        raise BadInput(f"The clip skip must be at most {len(states) - 1} with this model")
     # Newer transformers have no `text_model` inside; diffusers 0.42 fails on those.
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
     return norm(states[-(clip_skip + 1)])
@@ -43,6 +46,8 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._read = read
+        self._begin, self._end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        self._padding, self._length = tokenizer.pad_token_id, tokenizer.model_max_length
         # A tokenizer keeps settings between its calls and is not to be shared by threads.
         self._tokenizing = threading.Lock()
         self._chunks = lru_cache(TEXTS_KEPT)(self._chunks_uncached)
@@ -54,19 +59,15 @@ class PromptEncoder:
 
     def ids(self, chunk: Chunk) -> Any:
         """(1, 77) token ids on the encoder's device, filled up as the tokenizer does it."""
-        tokenizer = self._tokenizer
-        ids = [tokenizer.bos_token_id, *chunk.tokens, tokenizer.eos_token_id]
-        ids += [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids))
+        ids = [self._begin, *chunk.tokens, self._end]
+        ids += [self._padding] * (self._length - len(ids))
         return torch.tensor([ids], device=self._encoder.device)
 
     def encode(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Any:
         """(1, chunks * 77, width); the text is followed by empty chunks up to that number.
 
-        Raises `BadInput` for an encoder with too few layers.
+        Raises what the reading raises: `BadInput` for more layers to skip than there are.
         """
-        layers = self._encoder.config.num_hidden_layers
-        if clip_skip is not None and clip_skip > layers:
-            raise BadInput(f"The clip skip must be at most {layers} with this model")
         own = self.chunks(text)
         padded = own + (Chunk((), ()),) * (chunks - len(own))
         return torch.cat([self._weighted(chunk, clip_skip) for chunk in padded], dim=1)
@@ -74,7 +75,7 @@ class PromptEncoder:
     def _chunks_uncached(self, text: str) -> tuple[Chunk, ...]:
         with self._tokenizing:
             fragments = [(self._tokens(fragment.text), fragment.weight) for fragment in parse(text)]
-        return chunked(fragments, self._tokenizer.model_max_length - AROUND)
+        return chunked(fragments, self._length - AROUND)
 
     def _tokens(self, text: str) -> list[int]:
         read = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
@@ -85,7 +86,7 @@ class PromptEncoder:
         states = self._encode(chunk.tokens, clip_skip)
         if all(weight == 1.0 for weight in chunk.weights):
             return states
-        filler = self._tokenizer.model_max_length - len(chunk.weights) - 1
+        filler = self._length - len(chunk.weights) - 1
         return weighted(states, (1.0, *chunk.weights, *(1.0,) * filler))
 
     def _encode_uncached(self, tokens: tuple[int, ...], clip_skip: int | None) -> Any:
