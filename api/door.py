@@ -20,9 +20,10 @@ from api.waiting import Waiting
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
-from shared.models import SCHEDULERS, ModelCard, Registry
+from shared.models import ModelCard, Registry
 from shared.object_store import ObjectStore, input_key
 from shared.outcome import outcome
+from shared.schedulers import Choice, UnknownScheduler, choose
 from shared.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -175,12 +176,16 @@ class Door:
         return 0 if webhook else self.settings.sync_wait.total_seconds()
 
 
-def _scheduler(request: Img2ImgRequest, card: ModelCard) -> str:
-    if request.scheduler is None:
-        return card.scheduler
-    if request.scheduler not in SCHEDULERS:
-        raise InvalidFields.of("scheduler", f"must be one of {', '.join(SCHEDULERS)}")
-    return request.scheduler
+def _scheduler(request: Img2ImgRequest, card: ModelCard) -> Choice:
+    try:
+        return choose(
+            request.scheduler,
+            card.scheduler,
+            karras=request.use_karras_sigmas,
+            algorithm=request.algorithm_type,
+        )
+    except UnknownScheduler as error:
+        raise InvalidFields.of("scheduler", str(error)) from None
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

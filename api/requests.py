@@ -20,6 +20,7 @@ from api.dialects import Dialect
 from api.errors import InvalidFields
 from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
 from shared.models import ModelCard
+from shared.schedulers import Algorithm, Choice
 
 QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resolution"
 """What `enhance_prompt` appends."""
@@ -111,7 +112,18 @@ class Img2ImgRequest(BaseModel):
             description="How closely the prompt is followed, 1 to 20",
         ),
     ] = 7.5  # fmt: skip
-    scheduler: Annotated[str | None, Field(max_length=64, description="A scheduler's name")] = None
+    scheduler: Annotated[
+        str | None, Field(max_length=64, description="A diffusers class or the web UI's name of it")
+    ] = None
+    use_karras_sigmas: Annotated[
+        bool | None, Field(description="The Karras noise schedule, where the scheduler has it")
+    ] = None
+    algorithm_type: Annotated[
+        Algorithm | None, Field(description="Of DPMSolver schedulers; dpmsolver+++ is the SDE one")
+    ] = None
+    clip_skip: Annotated[
+        int | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
+    ] = None
     enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
     safety_checker: Annotated[
         bool, Field(description="Accepted; meta.safety_checker says which checker really ran")
@@ -137,7 +149,7 @@ class Img2ImgRequest(BaseModel):
         except ValidationError as error:
             raise InvalidFields(_explain(error)) from None
 
-    def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: str) -> Job:
+    def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: Choice) -> Job:
         """The job, with every default decided; its images are still as they came."""
         enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
         limits = card.limits
@@ -159,7 +171,9 @@ class Img2ImgRequest(BaseModel):
                 steps=min(self.num_inference_steps, limits.max_steps),
                 strength=self.strength,
                 guidance_scale=self.guidance_scale,
-                scheduler=scheduler,
+                scheduler=scheduler.name,
+                scheduler_options=scheduler.options,
+                clip_skip=self.clip_skip,
                 seeds=sample_seeds(seed, min(self.samples, limits.max_samples)),
                 base64=self.base64,
             ),

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.errors import JobError
+from shared.schedulers import Options
 
 MAX_JOB_ID = 2**52
 """Ids stay exact in JSON numbers, whatever reads them."""
@@ -53,7 +54,11 @@ class Params(Frozen):
     strength: float
     guidance_scale: float
     scheduler: str
-    """The diffusers class name."""
+    """The diffusers class that runs, whatever name was asked for."""
+    scheduler_options: Options = {}
+    """What the class is made with beside the model's own config."""
+    clip_skip: int | None = None
+    """Text encoder layers left out, counted as diffusers counts them: 1 ends before the last."""
     seeds: tuple[int, ...]
     """One per sample."""
     base64: bool = False

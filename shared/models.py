@@ -12,25 +12,6 @@ DISTILLED: frozenset[Family] = frozenset({"flux"})
 """Families that take the guidance scale as an input of the denoiser."""
 
 
-SCHEDULERS = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "DPMSolverSinglestepScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "UniPCMultistepScheduler",
-    "DEISMultistepScheduler",
-    "LCMScheduler",
-)
-"""The diffusers classes a request may name."""
-
-
 class Limits(BaseModel):
     """What a request may ask of a model; sides in pixels."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from shared.jobs import JobRecord, JobState
+from shared.schedulers import ALGORITHM, KARRAS
 
 Links = Callable[[Iterable[str]], list[str]]
 """Object keys to links that a client can open."""
@@ -14,6 +15,8 @@ def meta(record: JobRecord) -> dict[str, Any]:
     job, params, result = record.job, record.job.params, record.result
     return {
         **job.echo,
+        "algorithm_type": params.scheduler_options.get(ALGORITHM),
+        "clip_skip": params.clip_skip,
         "H": result.height if result else params.height,
         "W": result.width if result else params.width,
         "file_prefix": result.file_prefix if result else job.file_prefix,
@@ -33,8 +36,13 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "seeds": list(params.seeds),
         "steps": params.steps,
         "strength": params.strength,
-        "base64": "yes" if params.base64 else "no",
+        "use_karras_sigmas": _yes_no(params.scheduler_options.get(KARRAS)),
+        "base64": _yes_no(params.base64),
     }
+
+
+def _yes_no(value: object) -> str | None:
+    return None if value is None else "yes" if value else "no"
 
 
 def _shown(image: str | None) -> str | None:

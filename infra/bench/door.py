@@ -111,7 +111,12 @@ def _submission() -> Submission:
         params=PARAMS,
     )
     return Submission(
-        job=job, most_live=UNLIMITED, idempotency_key=job.file_prefix, digest=job.file_prefix
+        job,
+        weight=1,
+        most_live=UNLIMITED,
+        most_waiting=UNLIMITED,
+        idempotency_key=job.file_prefix,
+        digest=job.file_prefix,
     )
 
 

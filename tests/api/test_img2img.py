@@ -214,6 +214,10 @@ async def test_a_missing_prompt_is_named_as_documented(client, request_body):
         ("webhook", "gopher://example.com"),
         ("webhook", "no address"),
         ("scheduler", "NoSuchScheduler"),
+        ("use_karras_sigmas", "perhaps"),
+        ("algorithm_type", "euler"),
+        ("clip_skip", 0),
+        ("clip_skip", 9),
         ("enhance_prompt", "perhaps"),
     ],
 )

@@ -79,11 +79,42 @@ def test_a_black_mask_and_no_strength_give_the_init_image_as_the_vae_sees_it(cus
     assert _difference(masked, pixels(untouched)) <= 1
 
 
+def test_a_name_of_the_web_ui_runs_that_scheduler(customer, models_dir):
+    fields = REQUESTS[3]
+
+    answer = customer.post(width=SIDE, height=SIDE, **fields | {"scheduler": "DPM++ 2M SDE Karras"})
+
+    options = {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
+        models_dir / "demo", safety_checker=None, requires_safety_checker=False
+    )
+    expected = _alone(pipeline, fields | {"scheduler_options": options})
+    assert _difference(customer.pngs(answer)[0], expected) <= 1
+    assert answer["meta"]["scheduler"] == "DPMSolverMultistepScheduler"
+    assert answer["meta"]["use_karras_sigmas"] == "yes"
+
+
+def test_the_end_of_a_long_prompt_and_weights_are_seen(customer):
+    long = "a red castle " * 40
+    prompts = [long, f"{long} snow", f"{long} (snow:1.8)"]
+
+    pictures = [customer.pngs(customer.post(prompt=prompt))[0] for prompt in prompts]
+
+    assert len(set(pictures)) == len(prompts)
+
+
+def test_a_clip_skip_beyond_the_model_is_named(customer):
+    answer = customer.post(clip_skip=8)
+
+    assert (answer["status"], "clip skip" in answer["message"]) == ("failed", True)
+
+
 def _alone(pipeline, fields, **more) -> Image.Image:
     """The request, run by the plain pipeline with nothing beside it."""
     arguments = dict(fields)
     scheduler = getattr(diffusers_schedulers, arguments.pop("scheduler"))
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    options = arguments.pop("scheduler_options", {})
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **options)
     pipeline.set_progress_bar_config(disable=True)
     photo = Image.open(PHOTO).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     generator = torch.Generator("cpu").manual_seed(arguments.pop("seed"))

@@ -8,6 +8,7 @@ engine      the only thread that touches the device
 batcher     which samples go together (no torch)
 pipelines   which models stay loaded
 families    what differs between model families; the only place that imports torch
+prompts     weights in prompts, and pieces of tokens (no torch)
 images      bytes to pixels and back
 samples     Sample, BatchKey, Batch: the words of this folder
 """

@@ -91,11 +91,12 @@ class Engine:
     def submit(self, samples: Iterable[Sample]) -> None:
         """Queue samples; each answers by its `done`, and cancelling that takes it out again.
 
-        Raises `EngineStopped`, or `KeyError` for a model that is not loaded.
+        Raises `EngineStopped`, `KeyError` for a model that is not loaded, or what the family says
+        against the prompts.
         """
         samples = list(samples)
         for sample in samples:
-            self._pipelines.get(sample.model_id)
+            self._pipelines.get(sample.model_id).prepare(sample)
         with self._changed:
             if self._stopping:
                 raise EngineStopped("the engine has stopped")

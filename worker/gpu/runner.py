@@ -137,6 +137,8 @@ def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sampl
             strength=params.strength,
             guidance_scale=params.guidance_scale,
             scheduler=params.scheduler,
+            scheduler_options=params.scheduler_options,
+            clip_skip=params.clip_skip,
             seed=seed,
             # An earlier attempt of it may have ended its worker: let it not take others along.
             alone=attempt.number > 1,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.schedulers import Options
+
 Pixels = NDArray[np.uint8]
 
 
@@ -14,7 +16,8 @@ Pixels = NDArray[np.uint8]
 class BatchKey:
     """What samples must share to share a forward pass.
 
-    Not in it: prompt, seed, steps, strength, guidance value and scheduler, which each sample owns.
+    Not in it: prompt, clip skip, seed, steps, strength, guidance value and scheduler, which each
+    sample owns.
     """
 
     model_id: str
@@ -23,6 +26,8 @@ class BatchKey:
     guided: bool
     """Whether the step has unconditional rows too (guidance scale above 1, model not distilled)."""
     inpaint: bool
+    chunks: int = 1
+    """How many times 77 tokens the denoiser looks at; more, even empty ones, is another picture."""
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
 
@@ -46,6 +51,10 @@ class Sample:
     guidance_scale: float
     scheduler: str
     seed: int
+    scheduler_options: Options = field(default_factory=dict)
+    clip_skip: int | None = None
+    chunks: int = 1
+    """Of the longer prompt; known once the family has prepared the sample."""
     alone: bool = False
     distilled: bool = False
     """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
@@ -66,6 +75,7 @@ class Sample:
             width=self.width,
             guided=self.guidance_scale > 1 and not self.distilled,
             inpaint=self.mask is not None,
+            chunks=self.chunks,
             alone=self.job_id if self.alone else None,
         )
 

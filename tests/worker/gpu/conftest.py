@@ -69,6 +69,13 @@ def plain_flux(flux_cards: dict[str, ModelCard]) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.fixture(scope="session")
+def plain(demo_folder: Path) -> dict[bool, Any]:
+    from tests.worker.gpu.reference import plain_pipelines  # noqa: PLC0415  it imports torch
+
+    return plain_pipelines(demo_folder)
+
+
 @pytest.fixture
 def make_engine() -> Iterator[Callable[..., Engine]]:
     """Started engines over one pipeline."""

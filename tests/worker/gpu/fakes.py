@@ -44,6 +44,9 @@ class FakePipeline:
         self.forwards: list[tuple[list[Sample], int]] = []
         self.before: Callable[[str, Sequence[Sample], int], None] = lambda *_: None
 
+    def prepare(self, sample: Sample) -> None:
+        sample.chunks = 1 + len(sample.prompt) // 300
+
     def begin(self, sample: Sample) -> None:
         self.before("begin", [sample], 1)
         sample.total = int(sample.steps * sample.strength)
@@ -88,6 +91,9 @@ class Recorder:
         self.latents: dict[Sample, Any] = {}
         self.forwards: list[tuple[list[Sample], int]] = []
         self.before: Callable[[Sequence[Sample]], None] = lambda _: None
+
+    def prepare(self, sample: Sample) -> None:
+        self.pipeline.prepare(sample)
 
     def begin(self, sample: Sample) -> None:
         self.pipeline.begin(sample)

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
-from shared.errors import OutOfMemory
+from shared.errors import BadInput, OutOfMemory
 from tests.worker.gpu.fakes import CARD, FakePipeline, FakePipelines, make_sample
 from worker.gpu.engine import Engine, EngineStopped
 from worker.gpu.families import DeviceLost, DeviceOutOfMemory
@@ -41,6 +41,30 @@ def test_samples_of_different_jobs_share_every_step(pipeline, make_engine):
     assert [picture.steps for picture in pictures] == [4] * 4
     assert [len(batch) for batch, _ in pipeline.forwards] == [4] * 4
     assert (engine.steps, engine.occupancy, engine.pending) == (4, 4.0, 0)
+
+
+def test_prompts_of_another_length_share_no_step(pipeline, make_engine):
+    engine = make_engine(pipeline)
+    samples = [make_sample(prompt=prompt) for prompt in ("a cat", "a cat " * 100, "a dog")]
+
+    engine.submit(samples)
+    wait([sample.done for sample in samples], SECONDS)
+
+    assert all(len({s.chunks for s in batch}) == 1 for batch, _ in pipeline.forwards)
+    assert engine.steps == 8
+
+
+def test_a_prompt_that_cannot_be_read_is_told_to_the_submitter(pipeline, make_engine):
+    engine = make_engine(pipeline)
+
+    def refuse(sample):
+        raise BadInput("no")
+
+    pipeline.prepare = refuse
+
+    with pytest.raises(BadInput):
+        engine.submit([make_sample()])
+    assert engine.pending == 0
 
 
 def test_a_latecomer_joins_and_the_first_leaves_it_behind(pipeline, make_engine):

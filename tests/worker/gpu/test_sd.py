@@ -1,26 +1,30 @@
 """Stable Diffusion in the engine is Stable Diffusion alone: same latents, same pixels."""
 
-import json
-import shutil
 from concurrent.futures import wait
 
-import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image
 
 from shared.errors import BadInput
-from tests.worker.gpu.fakes import Recorder, make_sample
+from shared.schedulers import SCHEDULERS
+from tests.worker.gpu.fakes import Recorder
+from tests.worker.gpu.reference import (
+    SIDE,
+    alone,
+    demo_sample,
+    difference,
+    half_mask,
+    picture,
+    run,
+)
 from worker.gpu.families import DeviceLost, DeviceOutOfMemory, load
 from worker.gpu.families.device import on_device
-from worker.gpu.families.schedulers import SCHEDULERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SECONDS = 60
-SIDE = 64
 
 MIXED = [  # scheduler, steps, strength, guidance, prompt
     ("DDIMScheduler", 10, 0.8, 7.5, "a cat"),
@@ -32,6 +36,7 @@ MIXED = [  # scheduler, steps, strength, guidance, prompt
     ("DDIMScheduler", 5, 0.5, 1.0, "unguided"),
     ("EulerAncestralDiscreteScheduler", 8, 0.4, 0.0, "unguided too"),
     ("PNDMScheduler", 10, 1.0, 2.0, "a ship at sea " * 20),
+    ("EulerDiscreteScheduler", 6, 0.9, 6.0, "a red castle " * 60),
     ("DPMSolverMultistepScheduler", 20, 0.3, 7.3, "snow"),
 ]
 
@@ -39,79 +44,6 @@ MIXED = [  # scheduler, steps, strength, guidance, prompt
 @pytest.fixture
 def recorder(demo) -> Recorder:
     return Recorder(demo)
-
-
-@pytest.fixture(scope="module")
-def plain(demo_folder):
-    """The pipelines of diffusers, which share nothing with ours but the files."""
-    img2img = StableDiffusionImg2ImgPipeline.from_pretrained(demo_folder, safety_checker=None)
-    inpaint = StableDiffusionInpaintPipeline(**img2img.components, requires_safety_checker=False)
-    for pipe in (img2img, inpaint):
-        pipe.set_progress_bar_config(disable=True)
-    return {False: img2img, True: inpaint}
-
-
-@pytest.fixture(scope="module")
-def loaded_as(demo, demo_card, tmp_path_factory):
-    """The model as it is, and the same weights said to predict velocities."""
-    folder = tmp_path_factory.mktemp("v") / "demo"
-    shutil.copytree(demo_card.source, folder)
-    file = folder / "scheduler" / "scheduler_config.json"
-    config = json.loads(file.read_text()) | {"prediction_type": "v_prediction"}
-    file.write_text(json.dumps(config))
-    velocities = load(demo_card.model_copy(update={"source": folder}), "cpu")
-    return {"epsilon": demo, "v_prediction": velocities}
-
-
-def picture(seed: int, side: int = SIDE) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return np.array(Image.fromarray(coarse).resize((side, side)))
-
-
-def half_mask(side: int = SIDE) -> np.ndarray:
-    mask = np.zeros((side, side), np.uint8)
-    mask[:, side // 2 :] = 255
-    return mask
-
-
-def demo_sample(**changes):
-    options = {"model_id": "demo", "image": picture(0), "negative_prompt": "blurry"}
-    return make_sample(**(options | changes))
-
-
-def alone(plain, sample, config=None, output_type="latent"):
-    """What diffusers makes of the sample, as tensor or picture."""
-    inpainting = sample.mask is not None
-    pipe = plain[inpainting]
-    scheduler = getattr(diffusers, sample.scheduler).from_config(config or pipe.scheduler.config)
-    pipe = type(pipe)(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
-    pipe.set_progress_bar_config(disable=True)
-    where = {}
-    if inpainting:
-        where = {"height": SIDE, "width": SIDE, "mask_image": Image.fromarray(sample.mask)}
-    return pipe(
-        prompt=sample.prompt,
-        negative_prompt=sample.negative_prompt,
-        image=Image.fromarray(sample.image),
-        strength=sample.strength,
-        num_inference_steps=sample.steps,
-        guidance_scale=sample.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(sample.seed),
-        output_type=output_type,
-        **where,
-    ).images[0]
-
-
-def difference(ours, theirs) -> float:
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def run(pipeline, sample, rows=1):
-    """The sample without an engine."""
-    pipeline.begin(sample)
-    while sample.step < sample.total:
-        pipeline.advance(sample, pipeline.predict([sample], rows)[0])
-    return pipeline.finish(sample)
 
 
 def run_together(engine, samples):
@@ -146,24 +78,6 @@ def test_mixed_requests_share_steps_and_each_equals_diffusers_alone(
     differences = [difference(recorder.latents[s][0], alone(plain, s)) for s in samples]
     assert max(differences) <= 1e-5
     assert engine.occupancy > 2
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_every_scheduler_equals_diffusers_alone(plain, loaded_as, name, prediction_type):
-    recorder = Recorder(loaded_as[prediction_type])
-    config = {**plain[False].scheduler.config, "prediction_type": prediction_type}
-    sample = demo_sample(scheduler=name, steps=6, strength=0.7, prompt="a cat")
-
-    run(recorder, sample)
-
-    assert sample.step == sample.total
-    assert difference(recorder.latents[sample][0], alone(plain, sample, config)) <= 1e-5
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_scheduler_can_take_a_single_step(demo, name):
-    assert run(demo, demo_sample(scheduler=name, steps=1)).steps == 1
 
 
 @pytest.mark.parametrize("mask", [None, half_mask()], ids=["image", "inpaint"])

@@ -35,6 +35,12 @@ class Pipeline(Protocol):
     def card(self) -> "ModelCard":
         """The model's line of the allow-list."""
 
+    def prepare(self, sample: "Sample") -> None:
+        """Read the prompts as far as the batch key needs it: sets `chunks`.
+
+        Takes no device, and is called by the thread that submits the sample.
+        """
+
     def begin(self, sample: "Sample") -> None:
         """Encode prompt and image; sets `denoising` and `total`. Raises `BadInput`."""
 

@@ -28,6 +28,10 @@ class Guarded:
         """The model's line of the allow-list."""
         return self._pipeline.card
 
+    def prepare(self, sample: Sample) -> None:
+        """See `Pipeline`."""
+        self._pipeline.prepare(sample)
+
     def begin(self, sample: Sample) -> None:
         """See `Pipeline`."""
         on_device(self._pipeline.begin, sample)

@@ -75,6 +75,9 @@ class Flux:
         self._text_tokens = TOKENS_DEV if self._takes_guidance else TOKENS_SCHNELL
         self._encode_prompt = lru_cache(PROMPTS_KEPT)(self._encode_uncached)
 
+    def prepare(self, sample: Sample) -> None:
+        """Nothing to do: every prompt has the same number of tokens."""
+
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
         generator = torch.Generator("cpu").manual_seed(sample.seed)

@@ -10,26 +10,7 @@ import diffusers
 import torch
 
 from shared.errors import BadInput
-
-SCHEDULERS = {
-    name: getattr(diffusers, name)
-    for name in (
-        "DDIMScheduler",
-        "DDPMScheduler",
-        "DEISMultistepScheduler",
-        "DPMSolverMultistepScheduler",
-        "DPMSolverSinglestepScheduler",
-        "EulerAncestralDiscreteScheduler",
-        "EulerDiscreteScheduler",
-        "HeunDiscreteScheduler",
-        "KDPM2AncestralDiscreteScheduler",
-        "KDPM2DiscreteScheduler",
-        "LCMScheduler",
-        "LMSDiscreteScheduler",
-        "PNDMScheduler",
-        "UniPCMultistepScheduler",
-    )
-}
+from shared.schedulers import SCHEDULERS, Choice
 
 
 @dataclass(eq=False, slots=True)
@@ -50,12 +31,13 @@ class Schedule:
 
 
 def plan(
-    config: Mapping[str, Any], name: str, *, steps: int, strength: float, generator: Any
+    config: Mapping[str, Any], choice: Choice, *, steps: int, strength: float, generator: Any
 ) -> Schedule:
     """Set up a fresh scheduler from the model's own config; raises `BadInput` for a wrong name."""
-    if name not in SCHEDULERS:
-        raise BadInput(f"unknown scheduler {name}")
-    scheduler = SCHEDULERS[name].from_config(config)
+    if choice.name not in SCHEDULERS:
+        raise BadInput(f"unknown scheduler {choice.name}")
+    scheduler_class = getattr(diffusers, choice.name)
+    scheduler = scheduler_class.from_config(config, **choice.options)
     scheduler.set_timesteps(steps)
     return Schedule(
         scheduler=scheduler,
@@ -63,7 +45,7 @@ def plan(
         arguments={
             argument: value
             for argument, value in (("eta", 0.0), ("generator", generator))
-            if argument in _step_arguments(SCHEDULERS[name])
+            if argument in _step_arguments(scheduler_class)
         },
     )
 

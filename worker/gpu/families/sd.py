@@ -6,7 +6,6 @@ generator is drawn from in that pipeline's order, and only the UNet forward is s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import diffusers
@@ -15,12 +14,12 @@ import transformers
 from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
+from shared.schedulers import Choice
 from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
+from worker.gpu.families.prompt_embeddings import PromptEncoder
 from worker.gpu.families.schedulers import Schedule, plan
 from worker.gpu.samples import Picture, Sample
 
-PROMPTS_KEPT = 64
-"""Encoded prompts that stay; one is some hundred kilobytes."""
 LATENT_CHANNELS = 4
 
 
@@ -52,21 +51,25 @@ class StableDiffusion:
 
     def __init__(self, card: ModelCard, pipe: Any) -> None:
         self.card = card
-        self._pipe = pipe
         self._unet = pipe.unet
         self._vae = pipe.vae
         self._device = pipe.unet.device
         self._dtype = pipe.unet.dtype
         # Latents have no bounds to be clipped to; not every checkpoint's config says so.
         self._scheduler_config = {**pipe.scheduler.config, "clip_sample": False}
-        self._encode_prompt = lru_cache(PROMPTS_KEPT)(self._encode_uncached)
+        self._prompts = PromptEncoder(pipe.tokenizer, pipe.text_encoder)
+
+    def prepare(self, sample: Sample) -> None:
+        """Count the chunks of the prompts."""
+        texts = [sample.prompt, *([sample.negative_prompt] if sample.key.guided else [])]
+        sample.chunks = max(len(self._prompts.chunks(text)) for text in texts)
 
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
         generator = torch.Generator("cpu").manual_seed(sample.seed)
         schedule = plan(
             self._scheduler_config,
-            sample.scheduler,
+            Choice(sample.scheduler, sample.scheduler_options),
             steps=sample.steps,
             strength=sample.strength,
             generator=generator,
@@ -114,14 +117,13 @@ class StableDiffusion:
         decoded = self._vae.decode(latents, return_dict=False)[0]
         return Picture(pixels=to_pixels(decoded), steps=sample.step)
 
-    def _encode_uncached(self, text: str) -> Any:
-        return self._pipe.encode_prompt(text, self._device, 1, False)[0]
-
     def _embeddings(self, sample: Sample) -> Any:
-        texts = [sample.prompt]
+        encode, chunks = self._prompts.encode, sample.chunks
+        rows = [encode(sample.prompt, chunks=chunks, clip_skip=sample.clip_skip)]
         if sample.key.guided:
-            texts.insert(0, sample.negative_prompt)
-        return torch.cat([self._encode_prompt(text) for text in texts])
+            # Of the negative prompt diffusers skips no layer.
+            rows.insert(0, encode(sample.negative_prompt, chunks=chunks))
+        return torch.cat(rows)
 
     def _encode_image(self, sample: Sample, generator: Any) -> Any:
         assert sample.image is not None

@@ -1,0 +1,80 @@
+"""Names of schedulers: what the public list and the web UI call them."""
+
+import pytest
+
+from shared.schedulers import (
+    A1111,
+    ALGORITHM,
+    KARRAS,
+    SCHEDULERS,
+    SDE,
+    UNFIT,
+    Choice,
+    UnknownScheduler,
+    choose,
+)
+
+DEFAULT = "DDIMScheduler"
+PUBLIC_LIST = 18
+
+
+def test_the_public_list_is_complete():
+    assert len(SCHEDULERS | dict.fromkeys(UNFIT)) == PUBLIC_LIST
+
+
+@pytest.mark.parametrize(
+    ("asked", "choice"),
+    [
+        (None, Choice(DEFAULT)),
+        ("HeunDiscreteScheduler", Choice("HeunDiscreteScheduler")),
+        ("eulerdiscretescheduler", Choice("EulerDiscreteScheduler")),
+        ("DPM++ 2M Karras", Choice("DPMSolverMultistepScheduler", {KARRAS: True})),
+        ("dpm++  2m karras ", Choice("DPMSolverMultistepScheduler", {KARRAS: True})),
+        ("DPM++ 2M SDE", Choice("DPMSolverMultistepScheduler", {ALGORITHM: SDE})),
+        (
+            "DPM++ 2M SDE Karras",
+            Choice("DPMSolverMultistepScheduler", {ALGORITHM: SDE, KARRAS: True}),
+        ),
+        ("Euler a", Choice("EulerAncestralDiscreteScheduler")),
+        ("Heun", Choice("HeunDiscreteScheduler")),
+        ("LMS Karras", Choice("LMSDiscreteScheduler", {KARRAS: True})),
+        ("DPM2 a", Choice("KDPM2AncestralDiscreteScheduler")),
+        ("DDIM", Choice("DDIMScheduler")),
+        ("plms", Choice("PNDMScheduler")),
+        ("UniPC", Choice("UniPCMultistepScheduler")),
+        ("LCM", Choice("LCMScheduler")),
+    ],
+)
+def test_names_are_found_however_they_are_written(asked, choice):
+    assert choose(asked, DEFAULT) == choice
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_the_default_stands_in_for_an_unfit_one_and_takes_its_options(name):
+    assert choose(name, DEFAULT, karras=True) == Choice(DEFAULT)
+    assert choose(name, "LMSDiscreteScheduler", karras=True).options == {KARRAS: True}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_options_go_only_where_they_are_taken(name):
+    options = choose(name, DEFAULT, karras=True, algorithm="dpmsolver+++").options
+
+    assert options.keys() == SCHEDULERS[name]
+
+
+def test_a_field_wins_over_what_the_name_implies():
+    choice = choose("DPM++ 2M SDE Karras", DEFAULT, karras=False, algorithm="dpmsolver++")
+
+    assert choice.options == {KARRAS: False, ALGORITHM: "dpmsolver++"}
+
+
+def test_no_algorithm_leaves_what_the_name_implies():
+    assert choose("DPM++ 2M SDE", DEFAULT, algorithm="none").options == {ALGORITHM: SDE}
+
+
+@pytest.mark.parametrize("asked", ["", "Euler b", "Euler a Karras", "DPM++ 2S a", "Karras", "os"])
+def test_another_name_is_refused_with_all_that_are_not(asked):
+    with pytest.raises(UnknownScheduler) as refused:
+        choose(asked, DEFAULT)
+
+    assert all(name in str(refused.value) for name in (*SCHEDULERS, *UNFIT, *A1111))

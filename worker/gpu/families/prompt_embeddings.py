@@ -1,0 +1,108 @@
+"""Prompts of any length, with weights, to the hidden states of a text encoder.
+
+A prompt of one chunk without weights has, to the bit, what diffusers' `encode_prompt` gives.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from shared.errors import BadInput
+from worker.gpu.prompts import Chunk, chunked, parse
+
+CHUNKS_KEPT = 128
+"""Encoded chunks that stay; one is some hundred kilobytes."""
+TEXTS_KEPT = 1024
+AROUND = 2
+"""Tokens that begin and end a chunk."""
+MEANINGFUL = 1e-3
+"""A mean below this share of the mean size is rounding, and nothing to keep."""
+MOST_RESCALED = 4.0
+"""A chunk is brought back to its mean by no more than this, in either direction."""
+
+ReadStates = Callable[[Any, Any, int | None], Any]
+"""(text encoder, (1, 77) token ids, clip skip) -> (1, 77, width): how a family reads an encoder."""
+
+
+def last_states(encoder: Any, ids: Any, clip_skip: int | None) -> Any:
+    """As Stable Diffusion 1.x and 2.x read theirs: the last layer, or one before it, normed."""
+    if clip_skip is None:
+        return encoder(ids)[0]
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    if clip_skip >= len(states):
+        raise BadInput(f"The clip skip must be at most {len(states) - 1} with this model")
+    # Newer transformers have no `text_model` inside; diffusers 0.42 fails on those.
+    norm = getattr(encoder, "text_model", encoder).final_layer_norm
+    return norm(states[-(clip_skip + 1)])
+
+
+class PromptEncoder:
+    """A tokenizer and a text encoder. Chunks are encoded one by one, so none depends on others."""
+
+    def __init__(self, tokenizer: Any, encoder: Any, read: ReadStates = last_states) -> None:
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._read = read
+        self._begin, self._end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        self._padding, self._length = tokenizer.pad_token_id, tokenizer.model_max_length
+        # A tokenizer keeps settings between its calls and is not to be shared by threads.
+        self._tokenizing = threading.Lock()
+        self._chunks = lru_cache(TEXTS_KEPT)(self._chunks_uncached)
+        self._encode = lru_cache(CHUNKS_KEPT)(self._encode_uncached)
+
+    def chunks(self, text: str) -> tuple[Chunk, ...]:
+        """The text as the encoder takes it, at least one chunk; from any thread."""
+        return self._chunks(text)
+
+    def ids(self, chunk: Chunk) -> Any:
+        """(1, 77) token ids on the encoder's device, filled up as the tokenizer does it."""
+        ids = [self._begin, *chunk.tokens, self._end]
+        ids += [self._padding] * (self._length - len(ids))
+        return torch.tensor([ids], device=self._encoder.device)
+
+    def encode(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Any:
+        """(1, chunks * 77, width); the text is followed by empty chunks up to that number.
+
+        Raises what the reading raises: `BadInput` for more layers to skip than there are.
+        """
+        own = self.chunks(text)
+        padded = own + (Chunk((), ()),) * (chunks - len(own))
+        return torch.cat([self._weighted(chunk, clip_skip) for chunk in padded], dim=1)
+
+    def _chunks_uncached(self, text: str) -> tuple[Chunk, ...]:
+        with self._tokenizing:
+            fragments = [(self._tokens(fragment.text), fragment.weight) for fragment in parse(text)]
+        return chunked(fragments, self._length - AROUND)
+
+    def _tokens(self, text: str) -> list[int]:
+        read = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
+        tokens: list[int] = read.input_ids
+        return tokens
+
+    def _weighted(self, chunk: Chunk, clip_skip: int | None) -> Any:
+        states = self._encode(chunk.tokens, clip_skip)
+        if all(weight == 1.0 for weight in chunk.weights):
+            return states
+        filler = self._length - len(chunk.weights) - 1
+        return weighted(states, (1.0, *chunk.weights, *(1.0,) * filler))
+
+    def _encode_uncached(self, tokens: tuple[int, ...], clip_skip: int | None) -> Any:
+        ids = self.ids(Chunk(tokens, ()))
+        return self._read(self._encoder, ids, clip_skip).to(self._encoder.dtype)
+
+
+def weighted(states: Any, weights: tuple[float, ...]) -> Any:
+    """(1, tokens, width) times a weight for each token, brought back to the mean of before.
+
+    The mean is over the whole chunk, as the web UI does it by default. Where one of the two means
+    is next to nothing their quotient is chance, and the states stay as multiplied.
+    """
+    before = states.float()
+    after = before * torch.tensor(weights, device=states.device)[None, :, None]
+    quotient = before.mean() / after.mean()
+    is_meant = before.mean().abs() > MEANINGFUL * before.abs().mean()
+    is_meant &= (quotient > 1 / MOST_RESCALED) & (quotient < MOST_RESCALED)
+    return (after * torch.where(is_meant, quotient, 1.0)).to(states.dtype)
