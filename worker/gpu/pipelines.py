@@ -54,6 +54,8 @@ def _blank(card: ModelCard, side: int, guidance_scale: float) -> Sample:
         model_id=card.model_id,
         prompt="",
         negative_prompt="",
+        height=side,
+        width=side,
         image=np.zeros((side, side, 3), np.uint8),
         mask=None,
         steps=1,

@@ -118,12 +118,15 @@ class JobRunner:
 
 def _samples(attempt: Attempt, inputs: Inputs) -> list[Sample]:
     params = attempt.job.params
+    height, width, _ = inputs.image.shape
     return [
         Sample(
             job_id=attempt.job.id,
             model_id=params.model_id,
             prompt=params.prompt,
             negative_prompt=params.negative_prompt,
+            height=height,
+            width=width,
             image=inputs.image,
             mask=inputs.mask,
             steps=params.steps,

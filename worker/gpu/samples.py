@@ -35,8 +35,10 @@ class Sample:
     model_id: str
     prompt: str
     negative_prompt: str
-    image: Pixels
-    """(height, width, 3), RGB, already at the size of the output."""
+    height: int
+    width: int
+    image: Pixels | None
+    """(height, width, 3), RGB, already at the size of the output; None: paint from noise alone."""
     mask: Pixels | None
     """(height, width), 255 is repainted, 0 is kept; None: the whole image."""
     steps: int
@@ -56,11 +58,10 @@ class Sample:
     @property
     def key(self) -> BatchKey:
         """Which samples this one can share a step with."""
-        height, width, _ = self.image.shape
         return BatchKey(
             model_id=self.model_id,
-            height=height,
-            width=width,
+            height=self.height,
+            width=self.width,
             guided=self.guidance_scale > 1,
             inpaint=self.mask is not None,
             alone=self.job_id if self.alone else None,

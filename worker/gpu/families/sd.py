@@ -124,6 +124,7 @@ class StableDiffusion:
         return torch.cat([self._encode_prompt(text) for text in texts])
 
     def _encode_image(self, sample: Sample, generator: Any) -> Any:
+        assert sample.image is not None
         image = to_tensor(sample.image).to(self._device, self._dtype)
         posterior = self._vae.encode(image).latent_dist
         return self._vae.config.scaling_factor * posterior.sample(generator)
