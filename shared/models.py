@@ -6,7 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["sd"]
+Family = Literal["sd", "sdxl"]
 """Families that have an engine (worker/gpu/families)."""
 
 

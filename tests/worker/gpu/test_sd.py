@@ -242,7 +242,7 @@ def test_a_sample_that_fails_does_not_change_a_bit_of_its_neighbours(demo, make_
     def spoil(samples):
         for sample in samples:
             if sample.prompt == "bad" and sample.step == 2:
-                sample.denoising.embeddings = torch.zeros(2, 77, 3)
+                sample.denoising.conditions.embeddings = torch.zeros(2, 77, 3)
 
     recorder.before = spoil
     good, bad, good_too = demo_sample(seed=1), demo_sample(prompt="bad"), demo_sample(seed=2)

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from shared.models import ModelCard
     from worker.gpu.samples import Picture, Sample
 
-FAMILIES = {"sd": "worker.gpu.families.sd"}
+FAMILIES = {
+    "sd": "worker.gpu.families.sd",
+    "sdxl": "worker.gpu.families.sdxl",
+}
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
 

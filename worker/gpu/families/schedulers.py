@@ -39,6 +39,8 @@ class Schedule:
     scheduler: Any
     timesteps: Any
     """(calls,) on the CPU, where reading one does not wait for the device."""
+    is_whole: bool
+    """Whether nothing of the init image is meant to be left."""
     arguments: dict[str, Any]
     """What this scheduler's `step` takes beside the usual."""
 
@@ -50,9 +52,12 @@ class Schedule:
 
 
 def plan(
-    config: Mapping[str, Any], name: str, *, steps: int, strength: float, generator: Any
+    config: Mapping[str, Any], name: str, *, steps: int, strength: float | None, generator: Any
 ) -> Schedule:
-    """Set up a fresh scheduler from the model's own config; raises `BadInput` for a wrong name."""
+    """Set up a fresh scheduler from the model's own config; raises `BadInput` for a wrong name.
+
+    Without a strength there is no init image, and all steps are taken.
+    """
     if name not in SCHEDULERS:
         raise BadInput(f"unknown scheduler {name}")
     scheduler = SCHEDULERS[name].from_config(config)
@@ -60,6 +65,7 @@ def plan(
     return Schedule(
         scheduler=scheduler,
         timesteps=_remaining(scheduler, steps, strength),
+        is_whole=strength is None or strength == 1.0,
         arguments={
             argument: value
             for argument, value in (("eta", 0.0), ("generator", generator))
@@ -68,7 +74,9 @@ def plan(
     )
 
 
-def _remaining(scheduler: Any, steps: int, strength: float) -> Any:
+def _remaining(scheduler: Any, steps: int, strength: float | None) -> Any:
+    if strength is None:
+        return scheduler.timesteps
     kept = min(int(steps * strength), steps)
     if kept == 0:
         # PNDM's list is one longer than its steps: counting from the front would keep one.
