@@ -2,17 +2,14 @@
 
 import json
 import shutil
-from concurrent.futures import wait
 
-import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
-from PIL import Image
 
 from shared.errors import BadInput
 from tests.worker.gpu.fakes import Recorder, make_sample
+from tests.worker.gpu.plain import SIDE, Plain, difference, half_mask, picture, run
 from worker.gpu.families import DeviceLost, DeviceOutOfMemory, load
 from worker.gpu.families.device import on_device
 from worker.gpu.families.schedulers import SCHEDULERS
@@ -20,35 +17,11 @@ from worker.gpu.families.schedulers import SCHEDULERS
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SECONDS = 60
-SIDE = 64
-
-MIXED = [  # scheduler, steps, strength, guidance, prompt
-    ("DDIMScheduler", 10, 0.8, 7.5, "a cat"),
-    ("PNDMScheduler", 8, 0.6, 5.0, "a dog"),
-    ("EulerDiscreteScheduler", 12, 1.0, 9.0, "a castle"),
-    ("EulerAncestralDiscreteScheduler", 6, 0.9, 3.0, "oil painting"),
-    ("DPMSolverMultistepScheduler", 9, 0.7, 7.5, ""),
-    ("UniPCMultistepScheduler", 7, 1.0, 12.0, "a cat"),
-    ("DDIMScheduler", 5, 0.5, 1.0, "unguided"),
-    ("EulerAncestralDiscreteScheduler", 8, 0.4, 0.0, "unguided too"),
-    ("PNDMScheduler", 10, 1.0, 2.0, "a ship at sea " * 20),
-    ("DPMSolverMultistepScheduler", 20, 0.3, 7.3, "snow"),
-]
-
-
-@pytest.fixture
-def recorder(demo) -> Recorder:
-    return Recorder(demo)
 
 
 @pytest.fixture(scope="module")
 def plain(demo_folder):
-    """The pipelines of diffusers, which share nothing with ours but the files."""
-    img2img = StableDiffusionImg2ImgPipeline.from_pretrained(demo_folder, safety_checker=None)
-    inpaint = StableDiffusionInpaintPipeline(**img2img.components, requires_safety_checker=False)
-    for pipe in (img2img, inpaint):
-        pipe.set_progress_bar_config(disable=True)
-    return {False: img2img, True: inpaint}
+    return Plain(demo_folder)
 
 
 @pytest.fixture(scope="module")
@@ -63,55 +36,9 @@ def loaded_as(demo, demo_card, tmp_path_factory):
     return {"epsilon": demo, "v_prediction": velocities}
 
 
-def picture(seed: int, side: int = SIDE) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return np.array(Image.fromarray(coarse).resize((side, side)))
-
-
-def half_mask(side: int = SIDE) -> np.ndarray:
-    mask = np.zeros((side, side), np.uint8)
-    mask[:, side // 2 :] = 255
-    return mask
-
-
 def demo_sample(**changes):
     options = {"model_id": "demo", "image": picture(0), "negative_prompt": "blurry"}
     return make_sample(**(options | changes))
-
-
-def alone(plain, sample, config=None, output_type="latent"):
-    """What diffusers makes of the sample, as tensor or picture."""
-    inpainting = sample.mask is not None
-    pipe = plain[inpainting]
-    scheduler = getattr(diffusers, sample.scheduler).from_config(config or pipe.scheduler.config)
-    pipe = type(pipe)(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
-    pipe.set_progress_bar_config(disable=True)
-    where = {}
-    if inpainting:
-        where = {"height": SIDE, "width": SIDE, "mask_image": Image.fromarray(sample.mask)}
-    return pipe(
-        prompt=sample.prompt,
-        negative_prompt=sample.negative_prompt,
-        image=Image.fromarray(sample.image),
-        strength=sample.strength,
-        num_inference_steps=sample.steps,
-        guidance_scale=sample.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(sample.seed),
-        output_type=output_type,
-        **where,
-    ).images[0]
-
-
-def difference(ours, theirs) -> float:
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def run(pipeline, sample, rows=1):
-    """The sample without an engine."""
-    pipeline.begin(sample)
-    while sample.step < sample.total:
-        pipeline.advance(sample, pipeline.predict([sample], rows)[0])
-    return pipeline.finish(sample)
 
 
 def run_together(engine, samples):
@@ -119,46 +46,17 @@ def run_together(engine, samples):
     return [sample.done.result(SECONDS).pixels for sample in samples]
 
 
-@pytest.mark.parametrize("mask", [None, half_mask()], ids=["image", "inpaint"])
-def test_mixed_requests_share_steps_and_each_equals_diffusers_alone(
-    plain, recorder, make_engine, mask
-):
-    engine = make_engine(recorder)
-    samples = [
-        demo_sample(
-            scheduler=scheduler,
-            steps=steps,
-            strength=strength,
-            guidance_scale=guidance,
-            prompt=prompt,
-            seed=index,
-            image=picture(index),
-            mask=mask,
-        )
-        for index, (scheduler, steps, strength, guidance, prompt) in enumerate(MIXED)
-    ]
-    early, late = samples[::2], samples[1::2]
-    recorder.before = lambda _: engine.submit([late.pop()]) if late else None
-
-    engine.submit(early)
-    wait([sample.done for sample in samples], SECONDS)
-
-    differences = [difference(recorder.latents[s][0], alone(plain, s)) for s in samples]
-    assert max(differences) <= 1e-5
-    assert engine.occupancy > 2
-
-
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_every_scheduler_equals_diffusers_alone(plain, loaded_as, name, prediction_type):
     recorder = Recorder(loaded_as[prediction_type])
-    config = {**plain[False].scheduler.config, "prediction_type": prediction_type}
+    config = plain.config | {"prediction_type": prediction_type}
     sample = demo_sample(scheduler=name, steps=6, strength=0.7, prompt="a cat")
 
     run(recorder, sample)
 
     assert sample.step == sample.total
-    assert difference(recorder.latents[sample][0], alone(plain, sample, config)) <= 1e-5
+    assert difference(recorder.latents[sample][0], plain.alone(sample, config)) <= 1e-5
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -172,7 +70,7 @@ def test_pixels_equal_those_of_diffusers(plain, demo, mask):
 
     pixels = run(demo, sample).pixels.astype(int)
 
-    theirs = np.array(alone(plain, sample, output_type="pil")).astype(int)
+    theirs = np.array(plain.alone(sample, output_type="pil")).astype(int)
     assert pixels.shape == (SIDE, SIDE, 3)
     assert np.abs(pixels - theirs).max() <= 1
     assert (pixels != theirs).mean() < 0.001
@@ -182,15 +80,6 @@ def test_images_need_not_be_square(demo):
     sample = demo_sample(image=picture(1, 128)[:72, :104], steps=2)
 
     assert run(demo, sample).pixels.shape == (72, 104, 3)
-
-
-def vae_round_trip(plain, sample):
-    pipe = plain[False]
-    generator = torch.Generator("cpu").manual_seed(sample.seed)
-    image = pipe.image_processor.preprocess(Image.fromarray(sample.image))
-    with torch.no_grad():
-        latents = pipe.vae.encode(image).latent_dist.sample(generator)
-        return np.array(pipe.image_processor.postprocess(pipe.vae.decode(latents).sample)[0])
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -203,7 +92,7 @@ def test_strength_for_less_than_a_step_returns_the_image_as_the_vae_has_it(
     finished = run(demo, sample)
 
     assert finished.steps == 0
-    assert np.abs(finished.pixels.astype(int) - vae_round_trip(plain, sample)).max() <= 1
+    assert np.abs(finished.pixels.astype(int) - plain.vae_round_trip(sample)).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
@@ -212,7 +101,7 @@ def test_a_black_mask_returns_the_image_as_the_vae_has_it(plain, demo, scheduler
 
     pixels = run(demo, sample).pixels
 
-    assert np.abs(pixels.astype(int) - vae_round_trip(plain, sample)).max() <= 1
+    assert np.abs(pixels.astype(int) - plain.vae_round_trip(sample)).max() <= 1
 
 
 def test_a_seed_repeats_to_the_byte_and_another_differs(demo, make_engine):

@@ -24,6 +24,8 @@ def load(card: ModelCard, device: str) -> UNetPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    if pipe.unet.config.addition_embed_type is not None:
+        raise ValueError(f"{card.model_id}: its UNet is not that of Stable Diffusion 1.x or 2.x")
     return UNetPipeline(
         card,
         pipe.unet,

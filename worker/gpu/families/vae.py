@@ -18,24 +18,24 @@ class Vae:
 
         Both of its halves do for a float16 denoiser, the encoder alone for a bfloat16 one.
         """
-        self.dtype = vae.dtype
+        self._dtype = vae.dtype
         self._vae = vae
         self._device = vae.device
         self._encoder_dtype = self._decoder_dtype = vae.dtype
         if upcast and vae.config.force_upcast:
             self._encoder_dtype = _to_float32(vae.encoder, vae.quant_conv)
-            if vae.dtype == torch.float16:
+            if self._dtype == torch.float16:
                 self._decoder_dtype = _to_float32(vae.decoder, vae.post_quant_conv)
 
     def noise(self, size: Sequence[int], generator: Any) -> Any:
         """Draw noise in the shape of the latents of an image, (height, width)."""
-        return self._draw(size, generator, self.dtype)
+        return self._draw(size, generator, self._dtype)
 
     def encode(self, image: Any, generator: Any) -> Any:
         """(1, 3, height, width) from -1 to 1 to latents, drawn from the posterior."""
-        rounded = image.to(self._device, self.dtype)
+        rounded = image.to(self._device, self._dtype)
         posterior = self._vae.encode(rounded.to(self._encoder_dtype)).latent_dist
-        return self._vae.config.scaling_factor * posterior.sample(generator).to(self.dtype)
+        return self._vae.config.scaling_factor * posterior.sample(generator).to(self._dtype)
 
     def skip_encode(self, size: Sequence[int], generator: Any) -> None:
         """Leave the generator as `encode` would, where only its draw makes a difference."""
