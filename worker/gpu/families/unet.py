@@ -14,7 +14,14 @@ from shared.errors import BadInput
 from shared.models import ModelCard
 from worker.gpu.families.pixels import to_mask, to_tensor
 from worker.gpu.families.schedulers import Schedule, plan
-from worker.gpu.families.starts import Start, around_mask, beside_mask, from_image, from_noise
+from worker.gpu.families.starts import (
+    Kept,
+    Start,
+    around_mask,
+    beside_mask,
+    from_image,
+    from_noise,
+)
 from worker.gpu.families.vae import Vae
 from worker.gpu.samples import Picture, Sample
 
@@ -42,13 +49,15 @@ class Denoising:
     schedule: Schedule
     conditions: Conditions
     latents: Any
-    start: Start
+    """(1, 4, h, w)."""
+    kept: Kept | None
+    beside: Any
+    """See `Start`."""
 
     def scaled(self, timestep: Any) -> Any:
         """The UNet's input for one row."""
         scaled = self.schedule.scheduler.scale_model_input(self.latents, timestep)
-        beside = self.start.beside
-        return scaled if beside is None else torch.cat([scaled, beside], dim=1)
+        return scaled if self.beside is None else torch.cat([scaled, self.beside], dim=1)
 
 
 class UNetPipeline:
@@ -71,6 +80,7 @@ class UNetPipeline:
             raise ValueError(f"{card.model_id}: its UNet takes the guidance scale as an input")
         self.card = card
         self._unet = unet
+        self._device = unet.device
         self._vae = vae
         self._sees_mask = channels == INPAINTING_CHANNELS
         self._conditions = conditions
@@ -90,7 +100,7 @@ class UNetPipeline:
         )
         conditions = self._conditions(sample)
         start = self._start(sample, schedule, generator)
-        sample.denoising = Denoising(schedule, conditions, start.latents, start)
+        sample.denoising = Denoising(schedule, conditions, start.latents, start.kept, start.beside)
         sample.total = len(schedule.timesteps)
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
@@ -107,7 +117,7 @@ class UNetPipeline:
         }
         noise = self._unet(
             torch.cat(_padded(inputs, rows)).repeat(halves, 1, 1, 1),
-            timesteps.repeat(halves).to(self._unet.device),
+            timesteps.repeat(halves).to(self._device),
             encoder_hidden_states=_stacked([c.embeddings for c in conditions], rows),
             added_cond_kwargs=added or None,
             return_dict=False,
@@ -121,9 +131,9 @@ class UNetPipeline:
         timesteps = state.schedule.timesteps
         latents = state.schedule.step(prediction, timesteps[sample.step], state.latents)
         sample.step += 1
-        if state.start.kept is not None:
+        if state.kept is not None:
             ahead = timesteps[sample.step : sample.step + 1]
-            latents = state.start.kept.blend(latents, state.schedule.scheduler, ahead)
+            latents = state.kept.blend(latents, state.schedule.scheduler, ahead)
         state.latents = latents
 
     def finish(self, sample: Sample) -> Picture:
