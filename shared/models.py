@@ -6,7 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["sd", "flux"]
+Family = Literal["sd", "sdxl", "flux"]
 """Families that have an engine (worker/gpu/families)."""
 DISTILLED: frozenset[Family] = frozenset({"flux"})
 """Families that take the guidance scale as an input of the denoiser."""

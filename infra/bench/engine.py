@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import StableDiffusionImg2ImgPipeline, schedulers
 from PIL import Image
 from prometheus_client import REGISTRY
 
@@ -20,7 +20,6 @@ from infra.local.child import ROOT
 from shared.models import Registry
 from worker.gpu.engine import Engine
 from worker.gpu.families import load
-from worker.gpu.families.schedulers import SCHEDULERS
 from worker.gpu.pipelines import WarmPipelines
 from worker.gpu.samples import Pixels, Sample
 
@@ -67,7 +66,7 @@ class Diffusers:
 
     def _call(self, batch: list[Sample]) -> list[Pixels]:
         first = batch[0]
-        self._pipe.scheduler = SCHEDULERS[first.scheduler].from_config(self._config)
+        self._pipe.scheduler = getattr(schedulers, first.scheduler).from_config(self._config)
         images = self._pipe(
             prompt=[sample.prompt for sample in batch],
             negative_prompt=[sample.negative_prompt for sample in batch],
@@ -104,6 +103,8 @@ def requests(kind: str, count: int, *, side: int, seed: int) -> list[Sample]:
             negative_prompt="blurry",
             image=noise.integers(0, 256, (side, side, 3), dtype=np.uint8),
             mask=None,
+            height=side,
+            width=side,
             seed=number,
             **{name: draw.choice(values) for name, values in TRAFFIC[kind].items()},
         )

@@ -140,6 +140,9 @@ class SimulatedDevice:
         latencies = [self._finished[id(r)] - r.arrival for r in self._requests]
         return Run(latencies, engine.steps, engine.rows, self._rows)
 
+    def prepare(self, sample: Sample) -> None:
+        """No prompt needs room of its own."""
+
     def begin(self, sample: Sample) -> None:
         """See `Pipeline`."""
         sample.total = int(sample.steps * sample.strength)
@@ -184,6 +187,8 @@ class SimulatedDevice:
             negative_prompt="",
             image=IMAGE,
             mask=None,
+            height=IMAGE.shape[0],
+            width=IMAGE.shape[1],
             steps=request.steps,
             strength=request.strength,
             guidance_scale=request.guidance,

@@ -55,10 +55,11 @@ def _blank(card: ModelCard, side: int, guidance_scale: float) -> Sample:
         model_id=card.model_id,
         prompt="",
         negative_prompt="",
-        image=np.zeros((side, side, 3), np.uint8),
-        mask=None,
         height=side,
         width=side,
+        image=np.zeros((side, side, 3), np.uint8),
+        # With a mask, because some checkpoints take no image without; the forward is the same.
+        mask=np.full((side, side), 255, np.uint8),
         steps=1,
         strength=1.0,
         guidance_scale=guidance_scale,

@@ -14,7 +14,7 @@ CARD = ModelCard(model_id="fake", family="sd", source=Path("nowhere"), max_batch
 
 
 def make_sample(**changes: Any) -> Sample:
-    """A sample of the fake model; `side` stands for a square image, an image for its own size."""
+    """A sample of the fake model, as large as its image; `side` stands for a square one."""
     side = changes.pop("side", 64)
     image = changes.pop("image", np.zeros((side, side, 3), np.uint8))
     height, width = (side, side) if image is None else image.shape[:2]
@@ -65,7 +65,8 @@ class FakePipeline:
     def finish(self, sample: Sample) -> Picture:
         self.before("finish", [sample], 1)
         assert sample.denoising == [sample.total], "a step was lost or taken twice"
-        return Picture(pixels=sample.image, steps=sample.step)
+        pixels = np.zeros((sample.height, sample.width, 3), np.uint8)
+        return Picture(pixels if sample.image is None else sample.image, steps=sample.step)
 
 
 class FakePipelines:

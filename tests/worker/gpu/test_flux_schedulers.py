@@ -4,7 +4,7 @@ import diffusers
 import numpy as np
 import pytest
 
-from shared.models import SCHEDULERS
+from shared.schedulers import SCHEDULERS
 from tests.worker.gpu.fakes import Recorder
 from tests.worker.gpu.flux_alone import OWN, TOLERANCE, alone, difference, flux_sample, run
 from worker.gpu.families.flow_schedules import WITH_ANY_SHIFT, WITH_DYNAMIC_SHIFT, fitting

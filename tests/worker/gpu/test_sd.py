@@ -180,6 +180,11 @@ def test_predicting_again_changes_nothing(demo):
     assert np.array_equal(demo.finish(twice).pixels, run(demo, sample).pixels)
 
 
+def test_more_steps_than_a_distilled_schedule_has_are_the_callers_mistake(demo):
+    with pytest.raises(BadInput, match="LCMScheduler cannot take 51 steps"):
+        demo.begin(demo_sample(scheduler="LCMScheduler", steps=51))
+
+
 def test_an_unknown_scheduler_is_the_callers_mistake(demo):
     with pytest.raises(BadInput, match="NoScheduler"):
         demo.begin(demo_sample(scheduler="NoScheduler"))

@@ -1,6 +1,15 @@
 """What differs between model families, behind one protocol; the only place that imports torch.
 
 A new family is one module with `load(card, device)` and one line in `FAMILIES`.
+
+sd, sdxl    what is loaded, and how a prompt becomes what the UNet is told
+unet        the pipeline that they share
+starts      what a sample starts from: noise, an image, an image around a mask
+schedulers  one sample's own scheduler
+vae         images to latents and back
+pixels      bytes to tensors and back
+weights     reads a diffusers folder
+device      how torch is called
 """
 
 from collections.abc import Sequence
@@ -11,7 +20,11 @@ if TYPE_CHECKING:
     from shared.models import ModelCard
     from worker.gpu.samples import Picture, Sample
 
-FAMILIES = {"sd": "worker.gpu.families.sd", "flux": "worker.gpu.families.flux"}
+FAMILIES = {
+    "sd": "worker.gpu.families.sd",
+    "sdxl": "worker.gpu.families.sdxl",
+    "flux": "worker.gpu.families.flux",
+}
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
 

@@ -51,6 +51,7 @@ def plan(own: Any, sample: Sample, *, tokens: int, generator: Any, device: Any) 
     return Schedule(
         scheduler=scheduler,
         timesteps=scheduler.timesteps[begin:],
+        is_whole=from_noise or sample.strength == 1.0,
         arguments={"generator": generator} if random else {},
     )
 

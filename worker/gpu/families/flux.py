@@ -16,9 +16,9 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
 from worker.gpu.families.flow_schedules import noised, plan
-from worker.gpu.families.folder import from_folder
 from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
 from worker.gpu.families.schedulers import Schedule
+from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Pixels, Sample
 
 PROMPTS_KEPT = 16
@@ -178,7 +178,8 @@ class Flux:
     def _packed_mask(self, mask: Pixels) -> Any:
         factor, channels = self._pipe.vae_scale_factor, self._vae.config.latent_channels
         height, width = (side // factor for side in mask.shape)
-        binary = to_mask(mask, height=height, width=width).to(self._device, self._dtype)
+        shrunk = torch.nn.functional.interpolate(to_mask(mask), size=(height, width))
+        binary = shrunk.to(self._device, self._dtype)
         return _packed(binary.expand(-1, channels, -1, -1))
 
     def _positions(self, sample: Sample) -> Any:
@@ -195,15 +196,15 @@ class Flux:
 
 def load(card: ModelCard, device: str) -> Flux:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit one."""
-    pipe = from_folder(
-        diffusers.FluxImg2ImgPipeline, card, image_encoder=None, feature_extractor=None
+    pipe = read(
+        diffusers.FluxImg2ImgPipeline, card, device, image_encoder=None, feature_extractor=None
     )
     if pipe.transformer.config.in_channels != PATCH**2 * pipe.vae.config.latent_channels:
         raise ValueError(f"{card.model_id}: its transformer wants more than the latents")
     side = PATCH * pipe.vae_scale_factor
     if card.limits.multiple % side:
         raise ValueError(f"{card.model_id}: limits.multiple must be a multiple of {side}")
-    return Flux(card, pipe.to(device))
+    return Flux(card, pipe)
 
 
 def _stacked(rows: list[Any], count: int) -> Any:

@@ -18,10 +18,9 @@ def to_tensor(image: Pixels) -> Any:
     return 2.0 * torch.from_numpy(floats[None]).permute(0, 3, 1, 2) - 1.0
 
 
-def to_mask(mask: Pixels, *, height: int, width: int) -> Any:
+def to_mask(mask: Pixels) -> Any:
     """Bytes to (1, 1, height, width) zeros and ones, on the CPU; from `REPAINTED` on it is one."""
-    binary = torch.from_numpy((mask >= REPAINTED).astype(np.float32))
-    return torch.nn.functional.interpolate(binary[None, None], size=(height, width))
+    return torch.from_numpy((mask >= REPAINTED).astype(np.float32))[None, None]
 
 
 def to_pixels(decoded: Any) -> Pixels:

@@ -20,6 +20,8 @@ class Schedule:
     scheduler: Any
     timesteps: Any
     """(calls,) on the CPU, where reading one does not wait for the device."""
+    is_whole: bool
+    """Whether nothing of the init image is meant to be left."""
     arguments: dict[str, Any]
     """What this scheduler's `step` takes beside the usual."""
 
@@ -31,17 +33,30 @@ class Schedule:
 
 
 def plan(
-    config: Mapping[str, Any], choice: Choice, *, steps: int, strength: float, generator: Any
+    config: Mapping[str, Any],
+    choice: Choice,
+    *,
+    steps: int,
+    strength: float | None,
+    generator: Any,
 ) -> Schedule:
-    """Set up a fresh scheduler from the model's own config; raises `BadInput` for a wrong name."""
+    """Set up a fresh scheduler from the model's own config; raises `BadInput` for a wrong name.
+
+    Without a strength there is no init image, and all steps are taken.
+    """
     if choice.name not in SCHEDULERS:
         raise BadInput(f"unknown scheduler {choice.name}")
     scheduler_class = getattr(diffusers, choice.name)
     scheduler = scheduler_class.from_config(config, **choice.options)
-    scheduler.set_timesteps(steps)
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError:
+        # A distilled schedule has only so many steps to choose from.
+        raise BadInput(f"{choice.name} cannot take {steps} steps; ask for fewer") from None
     return Schedule(
         scheduler=scheduler,
         timesteps=_remaining(scheduler, steps, strength),
+        is_whole=strength is None or strength == 1.0,
         arguments={
             argument: value
             for argument, value in (("eta", 0.0), ("generator", generator))
@@ -50,7 +65,9 @@ def plan(
     )
 
 
-def _remaining(scheduler: Any, steps: int, strength: float) -> Any:
+def _remaining(scheduler: Any, steps: int, strength: float | None) -> Any:
+    if strength is None:
+        return scheduler.timesteps
     kept = min(int(steps * strength), steps)
     if kept == 0:
         # PNDM's list is one longer than its steps: counting from the front would keep one.

@@ -1,4 +1,4 @@
-"""A diffusers folder to its pipeline: safetensors only, no network, no noise in the log."""
+"""Reads a model from its diffusers folder: safetensors, from this disk, in silence."""
 
 from typing import Any
 
@@ -9,19 +9,18 @@ import transformers
 from shared.models import ModelCard
 
 
-def from_folder(pipeline: Any, card: ModelCard, **options: Any) -> Any:
-    """Load the card's folder as this class, on the CPU; raises `OSError` without one."""
+def read(pipeline: Any, card: ModelCard, device: str, **options: Any) -> Any:
+    """A diffusers pipeline of this class on the device; raises `OSError` without its files."""
     if not card.source.is_dir():  # or it would be taken for the name of a repository
         raise FileNotFoundError(f"{card.model_id}: no folder {card.source}")
     # Their warnings quote prompts, and their bars draw over the log.
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     return pipeline.from_pretrained(
         card.source,
         dtype=getattr(torch, card.dtype),
         use_safetensors=True,
         local_files_only=True,
         **options,
-    )
+    ).to(device)

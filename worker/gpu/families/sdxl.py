@@ -1,0 +1,106 @@
+"""Stable Diffusion XL: base models, refiners and inpainting checkpoints."""
+
+from functools import lru_cache
+from typing import Any
+
+import diffusers
+import torch
+
+from shared.errors import BadInput
+from shared.models import ModelCard
+from worker.gpu.families.prompt_embeddings import PromptEncoder
+from worker.gpu.families.unet import PROMPTS_KEPT, Conditions, UNetPipeline
+from worker.gpu.families.vae import Vae
+from worker.gpu.families.weights import read
+from worker.gpu.samples import Sample
+
+Encoded = tuple[Any, Any]
+"""(1, tokens, width) of all text encoders side by side, and (1, width) of the last one, pooled."""
+CROP = (0, 0)
+AESTHETIC_SCORE, NEGATIVE_AESTHETIC_SCORE = 6.0, 2.5
+"""What the pipelines of diffusers tell a refiner by default."""
+
+
+def load(card: ModelCard, device: str) -> UNetPipeline:
+    """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit UNet."""
+    pipe = read(
+        diffusers.StableDiffusionXLImg2ImgPipeline,
+        card,
+        device,
+        image_encoder=None,
+        feature_extractor=None,
+        add_watermarker=False,
+    )
+    if pipe.unet.config.addition_embed_type != "text_time":
+        raise ValueError(f"{card.model_id}: its UNet is not that of Stable Diffusion XL")
+    if getattr(pipe.vae.config, "latents_mean", None) is not None:
+        raise ValueError(f"{card.model_id}: its VAE shifts its latents")
+    return UNetPipeline(
+        card,
+        pipe.unet,
+        Vae(pipe.vae, upcast=True),
+        scheduler=pipe.scheduler.config,
+        conditioning=TextAndSizes(pipe, card),
+    )
+
+
+class TextAndSizes:
+    """The prompts, by one or two text encoders, and the sizes that the UNet was trained with."""
+
+    def __init__(self, pipe: Any, card: ModelCard) -> None:
+        self._card = card
+        self._refines = pipe.config.requires_aesthetics_score
+        self._empty_is_zero = pipe.config.force_zeros_for_empty_prompt
+        parts = [
+            (pipe.tokenizer, pipe.text_encoder),  # a refiner has the second ones only
+            (pipe.tokenizer_2, pipe.text_encoder_2),
+        ]
+        self._encoders = [PromptEncoder(*p, read=penultimate) for p in parts if p[1] is not None]
+        self._pooling = pipe.text_encoder_2
+        self._pool = lru_cache(PROMPTS_KEPT)(self._pool_uncached)
+
+    def prepare(self, sample: Sample) -> None:
+        """Count the chunks of the prompts."""
+        texts = (sample.prompt, sample.negative_prompt if sample.key.guided else "")
+        sample.chunks = max(len(e.chunks(text)) for e in self._encoders for text in texts)
+
+    def conditions(self, sample: Sample) -> Conditions:
+        """Encode the prompts; raises `BadInput` as `penultimate` does."""
+        if self._refines and sample.image is None:
+            raise BadInput(f"{self._card.model_id} only refines: it needs an image")
+        rows = [self._encode(sample.prompt, sample.chunks, sample.clip_skip)]
+        scores = [AESTHETIC_SCORE]
+        if sample.key.guided:
+            rows.insert(0, self._unconditional(sample, rows[0]))
+            scores.insert(0, NEGATIVE_AESTHETIC_SCORE)
+        embeddings, pooled = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        size = (sample.height, sample.width)
+        last = [(score,) for score in scores] if self._refines else [size] * len(rows)
+        ids = torch.tensor([(*size, *CROP, *end) for end in last], dtype=embeddings.dtype)
+        return Conditions(
+            embeddings, {"text_embeds": pooled, "time_ids": ids.to(embeddings.device)}
+        )
+
+    def _encode(self, text: str, chunks: int, clip_skip: int | None = None) -> Encoded:
+        states = [e.encode(text, chunks=chunks, clip_skip=clip_skip) for e in self._encoders]
+        return torch.cat(states, dim=-1), self._pool(text)
+
+    def _pool_uncached(self, text: str) -> Any:
+        # The first chunk's, without weights: a pooled state stands for words that have no place.
+        prompts = self._encoders[-1]
+        return self._pooling(prompts.ids(prompts.chunks(text)[0]))[0]
+
+    def _unconditional(self, sample: Sample, conditional: Encoded) -> Encoded:
+        # An empty negative prompt is none: diffusers does not encode that, most models say.
+        if not sample.negative_prompt and self._empty_is_zero:
+            return torch.zeros_like(conditional[0]), torch.zeros_like(conditional[1])
+        return self._encode(sample.negative_prompt, sample.chunks)
+
+
+def penultimate(encoder: Any, ids: Any, clip_skip: int | None) -> Any:
+    """As Stable Diffusion XL reads its encoders: the layer before the last, or an earlier one."""
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    skipped = (clip_skip or 0) + 1
+    if skipped >= len(states):
+        raise BadInput(f"The clip skip must be at most {len(states) - 2} with this model")
+    return states[-(skipped + 1)]

@@ -1,0 +1,86 @@
+"""What a sample starts from: noise, an image, or an image around a mask.
+
+Each function draws from the generator in the order of the diffusers pipeline for its case; images
+are (1, 3, height, width) from -1 to 1, masks (1, 1, height, width) with 1 where it is repainted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from worker.gpu.families.schedulers import Schedule
+from worker.gpu.families.vae import Vae
+
+
+@dataclass(eq=False, slots=True)
+class Kept:
+    """What inpainting with an ordinary UNet puts back around the mask after every step."""
+
+    mask: Any
+    """(1, 1, h, w); 1 is repainted."""
+    noise: Any
+    latents: Any
+    """The init image's, clean."""
+
+    def blend(self, latents: Any, scheduler: Any, ahead: Any) -> Any:
+        """The latents inside the mask, the image's outside, as noisy as the timestep ahead."""
+        around = self.latents
+        if len(ahead):
+            around = scheduler.add_noise(around, self.noise, ahead)
+        return (1 - self.mask) * around + self.mask * latents
+
+
+@dataclass(eq=False, slots=True)
+class Start:
+    """Latents before the first step, and what comes along with them to the last."""
+
+    latents: Any
+    """(1, 4, h, w)."""
+    kept: Kept | None = None
+    beside: Any = None
+    """(1, 5, h, w): the mask and the image without it, for a UNet trained to see them."""
+
+
+def from_noise(size: Sequence[int], schedule: Schedule, vae: Vae, generator: Any) -> Start:
+    """Text-to-image of this (height, width)."""
+    return Start(vae.noise(size, generator) * schedule.scheduler.init_noise_sigma)
+
+
+def from_image(image: Any, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+    """Image-to-image; a schedule without steps leaves the image as the VAE has it."""
+    clean = vae.encode(image, generator)
+    if not len(schedule.timesteps):
+        return Start(clean)
+    noise = vae.noise(image.shape[-2:], generator)
+    return Start(schedule.scheduler.add_noise(clean, noise, schedule.timesteps[:1]))
+
+
+def around_mask(image: Any, mask: Any, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+    """Inpainting with a UNet that knows nothing of masks."""
+    clean = vae.encode(image, generator)
+    noise = vae.noise(image.shape[-2:], generator)
+    vae.skip_encode(image.shape[-2:], generator)
+    kept = Kept(_shrunk(mask, clean), noise, clean)
+    return Start(_first(clean, noise, schedule), kept)
+
+
+def beside_mask(image: Any, mask: Any, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+    """Inpainting with a UNet that is shown the mask and the rest of the image at every step."""
+    clean = None if schedule.is_whole else vae.encode(image, generator)
+    noise = vae.noise(image.shape[-2:], generator)
+    rest = vae.encode(image * (1 - mask), generator)
+    beside = torch.cat([_shrunk(mask, rest), rest], dim=1)
+    return Start(_first(clean, noise, schedule), beside=beside)
+
+
+def _first(clean: Any, noise: Any, schedule: Schedule) -> Any:
+    if schedule.is_whole:  # where the inpainting pipelines forget the init image
+        return noise * schedule.scheduler.init_noise_sigma
+    return schedule.scheduler.add_noise(clean, noise, schedule.timesteps[:1])
+
+
+def _shrunk(mask: Any, latents: Any) -> Any:
+    shrunk = torch.nn.functional.interpolate(mask, size=latents.shape[-2:])
+    return shrunk.to(latents.device, latents.dtype)

@@ -1,0 +1,187 @@
+"""UNetPipeline: what Stable Diffusion 1.x, 2.x and XL have in common.
+
+Every sample ends in the latents that the plain diffusers pipeline makes for it alone: it owns its
+scheduler and its generator, and only the UNet forward is shared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from shared.errors import BadInput
+from shared.models import ModelCard
+from shared.schedulers import Choice
+from worker.gpu.families.pixels import to_mask, to_tensor
+from worker.gpu.families.schedulers import Schedule, plan
+from worker.gpu.families.starts import (
+    Kept,
+    Start,
+    around_mask,
+    beside_mask,
+    from_image,
+    from_noise,
+)
+from worker.gpu.families.vae import Vae
+from worker.gpu.samples import Picture, Sample
+
+PLAIN_CHANNELS = 4
+INPAINTING_CHANNELS = 9
+"""Latents, the mask, and the latents of the masked image."""
+PROMPTS_KEPT = 64
+"""Encoded prompts that stay; one is some hundred kilobytes."""
+
+
+@dataclass(eq=False, slots=True)
+class Conditions:
+    """What the UNet is told: one row, or two with the unconditional one first."""
+
+    embeddings: Any
+    """(halves, tokens, width)."""
+    added: dict[str, Any] = field(default_factory=dict)
+    """Further tensors by the UNet's own names, (halves, width) each."""
+
+
+class Conditioning(Protocol):
+    """What a family makes of prompts and sizes."""
+
+    def prepare(self, sample: Sample) -> None:
+        """See `Pipeline`."""
+
+    def conditions(self, sample: Sample) -> Conditions:
+        """Encode the sample's prompts; raises `BadInput`."""
+
+
+@dataclass(eq=False, slots=True)
+class Denoising:
+    """A sample between `begin` and `finish`."""
+
+    schedule: Schedule
+    conditions: Conditions
+    latents: Any
+    """(1, 4, h, w)."""
+    kept: Kept | None
+    beside: Any
+    """See `Start`."""
+
+    def scaled(self, timestep: Any) -> Any:
+        """The UNet's input for one row."""
+        scaled = self.schedule.scheduler.scale_model_input(self.latents, timestep)
+        return scaled if self.beside is None else torch.cat([scaled, self.beside], dim=1)
+
+
+class UNetPipeline:
+    """A loaded checkpoint; see `Pipeline` for what its methods promise."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        unet: Any,
+        vae: Vae,
+        *,
+        scheduler: Mapping[str, Any],
+        conditioning: Conditioning,
+    ) -> None:
+        """`scheduler` is the model's config; raises `ValueError` for a UNet of another kind."""
+        channels = unet.config.in_channels
+        if channels not in (PLAIN_CHANNELS, INPAINTING_CHANNELS):
+            raise ValueError(f"{card.model_id}: a UNet of {channels} channels")
+        if unet.config.time_cond_proj_dim is not None:
+            raise ValueError(f"{card.model_id}: its UNet takes the guidance scale as an input")
+        self.card = card
+        self._unet = unet
+        self._device = unet.device
+        self._vae = vae
+        self._sees_mask = channels == INPAINTING_CHANNELS
+        self._conditioning = conditioning
+        # Latents have no bounds to be clipped to; not every checkpoint's config says so.
+        self._scheduler = {**scheduler, "clip_sample": False}
+
+    def prepare(self, sample: Sample) -> None:
+        """Count the chunks of the prompts."""
+        self._conditioning.prepare(sample)
+
+    def begin(self, sample: Sample) -> None:
+        """Encode prompt and image, and draw the noise."""
+        self._check(sample)
+        generator = torch.Generator("cpu").manual_seed(sample.seed)
+        schedule = plan(
+            self._scheduler,
+            Choice(sample.scheduler, sample.scheduler_options),
+            steps=sample.steps,
+            strength=None if sample.image is None else sample.strength,
+            generator=generator,
+        )
+        conditions = self._conditioning.conditions(sample)
+        start = self._start(sample, schedule, generator)
+        sample.denoising = Denoising(schedule, conditions, start.latents, start.kept, start.beside)
+        sample.total = len(schedule.timesteps)
+
+    def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
+        """One UNet forward; the answer is each sample's guided prediction, (1, 4, h, w)."""
+        states: list[Denoising] = [sample.denoising for sample in samples]
+        steps = [s.denoising.schedule.timesteps[s.step] for s in samples]
+        inputs = [state.scaled(step) for state, step in zip(states, steps, strict=True)]
+        conditions = [state.conditions for state in states]
+        halves = conditions[0].embeddings.shape[0]
+        timesteps = torch.stack(_padded([step.float() for step in steps], rows))
+        added = {
+            name: _stacked([condition.added[name] for condition in conditions], rows)
+            for name in conditions[0].added
+        }
+        noise = self._unet(
+            torch.cat(_padded(inputs, rows)).repeat(halves, 1, 1, 1),
+            timesteps.repeat(halves).to(self._device),
+            encoder_hidden_states=_stacked([c.embeddings for c in conditions], rows),
+            added_cond_kwargs=added or None,
+            return_dict=False,
+        )[0]
+        halved = noise.unflatten(0, (halves, rows))
+        return [_guided(halved[:, [row]], s.guidance_scale) for row, s in enumerate(samples)]
+
+    def advance(self, sample: Sample, prediction: Any) -> None:
+        """Step the sample's scheduler; what a mask keeps is put back, as noisy as the rest."""
+        state: Denoising = sample.denoising
+        timesteps = state.schedule.timesteps
+        latents = state.schedule.step(prediction, timesteps[sample.step], state.latents)
+        sample.step += 1
+        if state.kept is not None:
+            ahead = timesteps[sample.step : sample.step + 1]
+            latents = state.kept.blend(latents, state.schedule.scheduler, ahead)
+        state.latents = latents
+
+    def finish(self, sample: Sample) -> Picture:
+        """Decode the latents."""
+        return Picture(pixels=self._vae.decode(sample.denoising.latents), steps=sample.step)
+
+    def _check(self, sample: Sample) -> None:
+        if self._sees_mask and (sample.image is None or sample.mask is None):
+            raise BadInput(f"{self.card.model_id} only inpaints: it needs an image and a mask")
+        if sample.image is None and sample.mask is not None:
+            raise BadInput("A mask needs an image that it belongs to")
+
+    def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
+        if sample.image is None:
+            return from_noise((sample.height, sample.width), schedule, self._vae, generator)
+        image = to_tensor(sample.image)
+        if sample.mask is None or not len(schedule.timesteps):
+            return from_image(image, schedule, self._vae, generator)
+        inpaint = beside_mask if self._sees_mask else around_mask
+        return inpaint(image, to_mask(sample.mask), schedule, self._vae, generator)
+
+
+def _padded(rows: list[Any], count: int) -> list[Any]:
+    return rows + [rows[-1]] * (count - len(rows))
+
+
+def _stacked(conditions: list[Any], rows: int) -> Any:
+    """(halves, ...) of each sample to (halves * rows, ...), all of the first halves first."""
+    return torch.stack(_padded(conditions, rows), dim=1).flatten(0, 1)
+
+
+def _guided(halves: Any, scale: float) -> Any:
+    if halves.shape[0] == 1:
+        return halves[0]
+    unconditional, conditional = halves
+    return unconditional + scale * (conditional - unconditional)
