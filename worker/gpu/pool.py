@@ -2,14 +2,11 @@
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool
 from kombu.asynchronous import get_event_loop
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 HandBack = Callable[[str], None]
 """Gives up a task by its id: the ledger hands its job to another worker."""
@@ -61,8 +58,5 @@ def gpu_pool(hand_back: HandBack) -> type[TaskPool]:
 
 
 class _Handle(ApplyResult):
-    def __init__(self, future: "Future[Any]") -> None:
-        super().__init__(future)
-
     def terminate(self, signal: int | None = None) -> None:
         """Celery asks the pool first; there is no process to end."""

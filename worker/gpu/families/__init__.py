@@ -2,14 +2,16 @@
 
 A new family is one module with `load(card, device)` and one line in `FAMILIES`.
 
-sd, sdxl    what is loaded, and how a prompt becomes what the UNet is told
-unet        the pipeline that they share
-starts      what a sample starts from: noise, an image, an image around a mask
-schedulers  one sample's own scheduler
-vae         images to latents and back
-pixels      bytes to tensors and back
-weights     reads a diffusers folder
-device      how torch is called
+sd, sdxl           what is loaded, and how a prompt becomes what the UNet is told
+unet               the pipeline that they share
+flux               the pipeline of Flux.1
+starts             what a sample starts from: noise, an image, an image around a mask
+prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
+schedulers         one sample's own scheduler; flow_schedules for models that match flows
+vae                images to latents and back
+pixels             bytes to tensors and back
+weights            reads a diffusers folder
+device             how torch is called
 """
 
 from collections.abc import Sequence
