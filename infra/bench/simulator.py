@@ -110,7 +110,7 @@ def batched_by_step(requests: Sequence[Request], buckets: Sequence[int] = BUCKET
     )
     engine.start()
     try:
-        return device.run(engine)
+        return device.serve(engine)
     finally:
         engine.stop()
 
@@ -130,7 +130,7 @@ class SimulatedDevice:
         self._finished: dict[int, float] = {}
         self._rows = 0
 
-    def run(self, engine: Engine) -> Run:
+    def serve(self, engine: Engine) -> Run:
         """Play the arrivals to the end."""
         self._engine = engine
         self.now, self._rows = 0.0, 0  # the engine's warm-up is not counted

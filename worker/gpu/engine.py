@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from shared.errors import OutOfMemory
 from worker.gpu import metrics
 from worker.gpu.batcher import Batcher
-from worker.gpu.families import DeviceLost, DeviceOutOfMemory, Pipeline
+from worker.gpu.families import DeviceLost, DeviceMemoryFull, Pipeline
 from worker.gpu.pipelines import WarmPipelines
 from worker.gpu.samples import Batch, Sample
 
@@ -164,7 +164,7 @@ class Engine:
         try:
             predictions = self._forward(pipeline, samples, rows)
             return list(zip(samples, predictions, strict=True))
-        except DeviceOutOfMemory:
+        except DeviceMemoryFull:
             fits = False
         except DeviceLost:
             raise
@@ -211,7 +211,7 @@ class Engine:
             return done
         except DeviceLost:
             raise
-        except DeviceOutOfMemory:
+        except DeviceMemoryFull:
             failure = OutOfMemory("the request does not fit on the device")
         except Exception as error:
             log.exception("sample failed", extra={"job_id": sample.job_id})

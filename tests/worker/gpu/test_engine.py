@@ -11,7 +11,7 @@ import pytest
 from shared.errors import BadInput, OutOfMemory
 from tests.worker.gpu.fakes import CARD, FakePipeline, FakePipelines, make_sample
 from worker.gpu.engine import Engine, EngineStopped
-from worker.gpu.families import DeviceLost, DeviceOutOfMemory
+from worker.gpu.families import DeviceLost, DeviceMemoryFull
 
 SECONDS = 10
 
@@ -162,7 +162,7 @@ def test_the_failure_in_a_future_keeps_nothing_of_its_frames(pipeline, make_engi
 def test_out_of_memory_halves_the_batch_until_it_fits(pipeline, make_engine):
     def before(name, samples, rows):
         if name == "predict" and rows > 2:
-            raise DeviceOutOfMemory("too many")
+            raise DeviceMemoryFull("too many")
 
     engine = make_engine(pipeline)
     pipeline.before = before
@@ -178,7 +178,7 @@ def test_out_of_memory_halves_the_batch_until_it_fits(pipeline, make_engine):
 @pytest.mark.parametrize("call", ["begin", "predict", "finish"])
 def test_what_does_not_fit_alone_fails_as_the_caller_is_told(pipeline, make_engine, call):
     engine = make_engine(pipeline)
-    pipeline.before = fail_when(call, DeviceOutOfMemory("no"), prompt="huge")
+    pipeline.before = fail_when(call, DeviceMemoryFull("no"), prompt="huge")
     huge, fine = make_sample(prompt="huge", side=128), make_sample()
 
     engine.submit([huge, fine])

@@ -19,7 +19,7 @@ from tests.worker.gpu.reference import (
     picture,
     run,
 )
-from worker.gpu.families import DeviceLost, DeviceOutOfMemory, load
+from worker.gpu.families import DeviceLost, DeviceMemoryFull, load
 from worker.gpu.families.device import on_device
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -198,11 +198,11 @@ def test_a_missing_folder_is_an_os_error(demo_card, tmp_path):
 @pytest.mark.parametrize(
     ("error", "translated"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), DeviceOutOfMemory),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), DeviceOutOfMemory),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), DeviceMemoryFull),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), DeviceMemoryFull),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-            DeviceOutOfMemory,
+            DeviceMemoryFull,
         ),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceLost),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), DeviceLost),

@@ -31,7 +31,7 @@ FAMILIES = {
 DEVICE = "worker.gpu.families.device"
 
 
-class DeviceOutOfMemory(Exception):
+class DeviceMemoryFull(Exception):
     """The call did not fit; the device works on."""
 
 
@@ -40,7 +40,7 @@ class DeviceLost(Exception):
 
 
 class Pipeline(Protocol):
-    """A loaded model. Every call may raise `DeviceOutOfMemory` or `DeviceLost`.
+    """A loaded model. Every call may raise `DeviceMemoryFull` or `DeviceLost`.
 
     A step comes in two halves: `predict` is shared by a batch and changes nothing, so it can be
     repeated; `advance` moves one sample and happens once.

@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from shared.models import ModelCard
-from worker.gpu.families import DeviceLost, DeviceOutOfMemory, Pipeline
+from worker.gpu.families import DeviceLost, DeviceMemoryFull, Pipeline
 from worker.gpu.samples import Picture, Sample
 
 P = ParamSpec("P")
@@ -50,7 +50,7 @@ class Guarded:
 
 
 def on_device(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do device work; raises `DeviceOutOfMemory`, `DeviceLost` or the work's own error."""
+    """Do device work; raises `DeviceMemoryFull`, `DeviceLost` or the work's own error."""
     try:
         with torch.inference_mode():
             return work(*args, **kwargs)
@@ -67,7 +67,7 @@ def translated(error: RuntimeError) -> Exception | None:
     text = str(error)
     # First, because a failed allocation inside a CUDA library also calls itself a CUDA error.
     if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
-        return DeviceOutOfMemory(text)
+        return DeviceMemoryFull(text)
     accelerator_error = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)  # from torch 2.7
     if isinstance(error, accelerator_error) or any(words in text for words in LOST):
         return DeviceLost(text)
