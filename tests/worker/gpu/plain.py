@@ -114,6 +114,7 @@ def difference(ours: Any, theirs: Any) -> float:
 
 def run(pipeline: Any, sample: Sample, rows: int = 1) -> Any:
     """The sample without an engine."""
+    pipeline.prepare(sample)
     pipeline.begin(sample)
     while sample.step < sample.total:
         pipeline.advance(sample, pipeline.predict([sample], rows)[0])

@@ -1,14 +1,13 @@
-"""What plain diffusers makes of a sample alone: the measure of ours."""
+"""Plain diffusers with prompts of any length and scheduler options: the demo model's measure."""
 
 import diffusers
-import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
 from PIL import Image
 
 from tests.worker.gpu.fakes import make_sample
+from tests.worker.gpu.plain import SIDE, picture
 
-SIDE = 64
 PIECE = 75
 
 
@@ -21,17 +20,6 @@ def plain_pipelines(folder):
     for pipe in (img2img, inpaint):
         pipe.set_progress_bar_config(disable=True)
     return {False: img2img, True: inpaint}
-
-
-def picture(seed: int, side: int = SIDE) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return np.array(Image.fromarray(coarse).resize((side, side)))
-
-
-def half_mask(side: int = SIDE) -> np.ndarray:
-    mask = np.zeros((side, side), np.uint8)
-    mask[:, side // 2 :] = 255
-    return mask
 
 
 def demo_sample(**changes):
@@ -92,16 +80,3 @@ def alone(plain, sample, config=None, output_type="latent"):
         output_type=output_type,
         **where,
     ).images[0]
-
-
-def difference(ours, theirs) -> float:
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def run(pipeline, sample, rows=1):
-    """The sample without an engine."""
-    pipeline.prepare(sample)
-    pipeline.begin(sample)
-    while sample.step < sample.total:
-        pipeline.advance(sample, pipeline.predict([sample], rows)[0])
-    return pipeline.finish(sample)

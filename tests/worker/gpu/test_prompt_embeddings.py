@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from shared.errors import BadInput
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.reference import PIECE, alone, demo_sample, difference, encode_alone, run
+from tests.worker.gpu.plain import difference, run
+from tests.worker.gpu.reference import PIECE, alone, demo_sample, encode_alone
 from worker.gpu.families.prompt_embeddings import PromptEncoder, weighted
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")

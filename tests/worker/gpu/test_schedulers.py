@@ -9,7 +9,8 @@ import pytest
 
 from shared.schedulers import ALGORITHM, CHOICES, KARRAS, SCHEDULERS, UNFIT, Choice
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.reference import alone, demo_sample, difference, half_mask, run
+from tests.worker.gpu.plain import difference, half_mask, run
+from tests.worker.gpu.reference import alone, demo_sample
 from worker.gpu.families import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")

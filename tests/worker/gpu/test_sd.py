@@ -10,15 +10,8 @@ from PIL import Image
 from shared.errors import BadInput
 from shared.schedulers import SCHEDULERS
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.reference import (
-    SIDE,
-    alone,
-    demo_sample,
-    difference,
-    half_mask,
-    picture,
-    run,
-)
+from tests.worker.gpu.plain import SIDE, difference, half_mask, picture, run
+from tests.worker.gpu.reference import alone, demo_sample
 from worker.gpu.families import DeviceLost, DeviceMemoryFull, load
 from worker.gpu.families.device import on_device
 
