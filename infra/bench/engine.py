@@ -119,6 +119,7 @@ def measure(effort: Effort, watch: Watch) -> Finding:
         registry = Registry.read(ROOT / "infra" / "models.yaml", models_dir=Path(folder))
         card = registry.get(MODEL)
         assert card is not None
+        card = card.model_copy(update={"max_batch": LARGEST_BATCH})  # the same for both
         engine = Engine(WarmPipelines([card], "cpu", load), on_device_lost=lambda _error: None)
         engine.start()
         diffusers = Diffusers(card.source)
