@@ -52,7 +52,11 @@ def _at_most_4(samples: int) -> int:
 def _small(value: Any) -> Any:
     """JSON that can be kept and echoed; raises ValueError for what is large, deep or no Unicode."""
     _no_deeper(value, DEEPEST)
-    if len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode()) > LONGEST:
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:
+        raise ValueError("must be JSON and Unicode") from None
+    if size > LONGEST:
         raise ValueError(f"must be at most {LONGEST} bytes of JSON")
     return value
 
@@ -202,7 +206,11 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
     """Field -> sentences; long values and anything but a plain value are not repeated."""
     texts: dict[str, list[str]] = {}
     for entry in error.errors(include_url=False):
-        field, reason, given = str(entry["loc"][0]), entry["msg"], entry["input"]
+        field, reason, given = (
+            str(entry["loc"][0]),
+            entry["msg"].removeprefix("Value error, "),
+            entry["input"],
+        )
         name = field.replace("_", " ")
         if entry["type"] == "missing":
             text = f"The {name} field is required."

@@ -232,6 +232,8 @@ async def test_wrong_fields_are_named(client, request_body, field, value):
     body = answer.json()
     assert answer.status_code == 400
     assert (body["status"], list(body["message"])) == ("error", [field])
+    assert "codec" not in answer.text
+    assert "alue error" not in answer.text
     assert KEY not in answer.text
 
 
