@@ -84,7 +84,7 @@ class Door:
             most_live=tenant.most_live,
             most_waiting=self.settings.most_waiting,
             idempotency_key=idempotency_key,
-            digest=_digest(fields) if idempotency_key else "",
+            digest=await asyncio.to_thread(_digest, fields) if idempotency_key else "",
         )
 
     async def _wait(self, job_id: int, tenant: Tenant, seconds: float) -> JobRecord:
