@@ -19,7 +19,7 @@ from shared.ledger.connect import connect_for_requests
 from shared.ledger.events import end, finished
 from shared.ledger.submissions import Submissions
 from shared.log import set_up_logging
-from shared.models import Registry
+from shared.models import ModelCard, Registry
 from shared.object_store import ObjectStore
 from shared.tenants import Tenants
 
@@ -36,7 +36,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.tenants = Tenants.read(settings)
     app.state.door = door = Door(
         settings=settings,
-        registry=_registry(settings),
+        model=_default_model(settings),
         submissions=Submissions(redis, settings),
         waiting=Waiting(),
         store=store,
@@ -49,11 +49,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await redis.aclose()
 
 
-def _registry(settings: ApiSettings) -> Registry:
+def _default_model(settings: ApiSettings) -> ModelCard:
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
-    if registry.get(settings.default_model) is None:
+    if (card := registry.get(settings.default_model)) is None:
         raise ValueError(f"{settings.models_file} has no {settings.default_model}, the default")
-    return registry
+    return card
 
 
 def _stop_unless_cancelled(listening: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from api.answers import processing
 from api.config import ApiSettings
 from api.dialects import DIALECTS, Dialect
-from api.errors import ApiError, InvalidFields, RepeatedKey, TooManyJobs, Unavailable
+from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
 from api.requests import Img2ImgRequest
@@ -20,8 +20,8 @@ from api.waiting import Waiting
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
-from shared.models import ModelCard, Registry
-from shared.object_store import ObjectStore, input_key
+from shared.models import ModelCard
+from shared.object_store import STORE_ERRORS, ObjectStore, input_key
 from shared.outcome import outcome
 from shared.schedulers import Choice, UnknownScheduler, choose
 from shared.tenants import Tenant
@@ -34,7 +34,8 @@ class Door:
     """Everything a route needs to answer for a job."""
 
     settings: ApiSettings
-    registry: Registry
+    model: ModelCard
+    """What requests that name no model run."""
     submissions: Submissions
     waiting: Waiting
     store: ObjectStore
@@ -58,6 +59,8 @@ class Door:
         receipt = await self.submissions.submit(submission)
         SUBMISSIONS.labels(receipt.outcome).inc()
         job = submission.job
+        if receipt.outcome is not Outcome.ACCEPTED:
+            await self._discard(job)
         await self._refuse(receipt, tenant, job.pool)
         try:
             record = await self._wait(
@@ -74,7 +77,7 @@ class Door:
     ) -> Submission:
         """The request in these fields, checked, its inline images stored."""
         request = Img2ImgRequest.read(fields)
-        card = self._card(self.settings.default_model)
+        card = self.model
         job = request.to_job(
             tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
         )
@@ -124,12 +127,6 @@ class Door:
         eta = load.eta(await self.submissions.ahead(record), record.job.params.work)
         return processing(record, eta, DIALECTS[record.job.dialect], self.settings.public_url)
 
-    def _card(self, model_id: str) -> ModelCard:
-        card = self.registry.get(model_id)
-        if card is None:
-            raise ApiError("Model id not found")
-        return card
-
     async def _with_inputs(self, job: Job) -> Job:
         """The job with its inline images stored and its addresses checked as far as they show."""
         params = job.params
@@ -152,6 +149,15 @@ class Door:
         data, key = decode_base64(image), input_key()
         self.store.put(key, data, "application/octet-stream")
         return key
+
+    async def _discard(self, job: Job) -> None:
+        """Remove the uploads of a request that started no job; what cannot be removed stays."""
+        inputs = (job.params.init_image, job.params.mask_image)
+        keys = [key for key in inputs if key and not is_address(key)]
+        try:
+            await asyncio.to_thread(self.store.delete, keys)
+        except (OSError, *STORE_ERRORS):
+            log.warning("uploads not removed", extra={"keys": keys})
 
     def _check(self, field: str, url: str) -> str:
         try:

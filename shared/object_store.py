@@ -113,16 +113,6 @@ class ObjectStore:
         with answer["Body"] as body:
             return StoredObject(body.read(), answer["ContentType"])
 
-    def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        try:
-            self._s3.head_object(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if _code(error) == "404":
-                return False
-            raise
-        return True
-
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is no error. Raises `OSError` naming what stays."""
         for start in range(0, len(keys), DELETE_AT_ONCE):

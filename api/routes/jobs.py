@@ -25,7 +25,6 @@ async def fetch(job_id: str, tenant: Caller, door: FrontDoor) -> dict[str, Any]:
 @router.post("/api/v3/system_load")
 async def system_load(_: Caller, door: FrontDoor) -> dict[str, Any]:
     """Jobs that wait, and the seconds until a new one would be done."""
-    card = door.registry.get(door.settings.default_model)
-    load = await door.submissions.load(card.pool if card else "default")
+    load = await door.submissions.load(door.model.pool)
     waits = load.eta(load.waiting) if load.waiting else 0
     return {"queue_num": load.waiting, "queue_time": waits, "status": "ok"}

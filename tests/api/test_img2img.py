@@ -337,6 +337,35 @@ async def test_a_job_that_was_accepted_is_never_answered_with_an_error(
     assert body["eta"] >= 1
 
 
+async def test_a_request_that_starts_no_job_leaves_no_upload(client, request_body, app):
+    store, uploaded = app.state.door.store, []
+    app.state.door = replace(app.state.door, store=Uploads(store, uploaded))
+    headers = {"Idempotency-Key": "abc"}
+
+    for body in (request_body, request_body, request_body | {"prompt": "a dog"}):
+        await client.post(URL, json=body, headers=headers)
+
+    accepted, repeated, conflicting = uploaded
+    assert store.get(accepted).body == PNG
+    for key in (repeated, conflicting):
+        with pytest.raises(FileNotFoundError):
+            store.get(key)
+
+
+class Uploads:
+    """The real store, and the keys that were put into it."""
+
+    def __init__(self, store, keys):
+        self._store, self._keys = store, keys
+
+    def put(self, key, *rest):
+        self._keys.append(key)
+        self._store.put(key, *rest)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
 async def test_fetch_answers_as_the_job_stands(client, request_body, attempts, redis):
     job_id = (await client.post(URL, json=request_body)).json()["id"]
     fetch = f"/api/v3/fetch/{job_id}"

@@ -15,8 +15,10 @@ SLOW = {"num_inference_steps": 40, "strength": 1.0, "width": 128, "height": 128}
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL])
 def test_a_worker_that_ends_in_the_middle_of_ten_jobs_loses_and_doubles_none(customer, number):
     hook = f"{customer.site.url}/hook"
+    before = customer.metric("img2img_engine_steps_total")
     accepted = customer.post_all([SLOW | {"seed": n, "webhook": hook} for n in range(10)])
-    _until(lambda: customer.metric("img2img_engine_steps_total") > 0 and _running(customer) > 0)
+    _until(lambda: customer.metric("img2img_engine_steps_total") > before)
+    assert _running(customer) > 0
 
     customer.stack.kill("worker", number)
     bodies = [json.loads(body) for _, body in customer.webhooks(10, seconds=120)]

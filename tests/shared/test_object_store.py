@@ -86,13 +86,15 @@ def test_deleted_objects_are_gone_and_deleting_them_again_is_no_error(store: Obj
     keys = [input_key(), input_key()]
     for key in keys:
         store.put(key, PNG, "image/png")
-    assert all(store.exists(key) for key in keys)
+    assert all(store.get(key) for key in keys)
 
     store.delete(keys)
     store.delete(keys)
     store.delete([])
 
-    assert not any(store.exists(key) for key in keys)
+    for key in keys:
+        with pytest.raises(FileNotFoundError):
+            store.get(key)
 
 
 def test_the_bucket_can_be_ensured_by_several_processes_at_once(settings: Settings):

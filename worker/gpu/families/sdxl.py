@@ -9,13 +9,15 @@ import torch
 from shared.errors import BadInput
 from shared.models import ModelCard
 from worker.gpu.families.prompt_embeddings import PromptEncoder
-from worker.gpu.families.unet import PROMPTS_KEPT, Conditions, UNetPipeline
+from worker.gpu.families.unet import Conditions, UNetPipeline
 from worker.gpu.families.vae import Vae
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Sample
 
 Encoded = tuple[Any, Any]
 """(1, tokens, width) of all text encoders side by side, and (1, width) of the last one, pooled."""
+POOLED_KEPT = 64
+"""Pooled prompts that stay; one is a few kilobytes."""
 CROP = (0, 0)
 AESTHETIC_SCORE, NEGATIVE_AESTHETIC_SCORE = 6.0, 2.5
 """What the pipelines of diffusers tell a refiner by default."""
@@ -57,7 +59,7 @@ class TextAndSizes:
         ]
         self._encoders = [PromptEncoder(*p, read=penultimate) for p in parts if p[1] is not None]
         self._pooling = pipe.text_encoder_2
-        self._pool = lru_cache(PROMPTS_KEPT)(self._pool_uncached)
+        self._pool = lru_cache(POOLED_KEPT)(self._pool_uncached)
 
     def prepare(self, sample: Sample) -> None:
         """Count the chunks of the prompts."""

@@ -29,8 +29,6 @@ from worker.gpu.samples import Picture, Sample
 PLAIN_CHANNELS = 4
 INPAINTING_CHANNELS = 9
 """Latents, the mask, and the latents of the masked image."""
-PROMPTS_KEPT = 64
-"""Encoded prompts that stay; one is some hundred kilobytes."""
 
 
 @dataclass(eq=False, slots=True)
