@@ -15,9 +15,10 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
-from worker.gpu.families.flow_schedules import noised, plan
+from worker.gpu.families.flow_schedules import FlowSchedules, noised
 from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
 from worker.gpu.families.schedulers import Schedule
+from worker.gpu.families.tokens import PATCH, packed, positions, unpacked
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Pixels, Sample
 
@@ -25,8 +26,6 @@ PROMPTS_KEPT = 16
 """Encoded prompts that stay; one is four megabytes."""
 TOKENS_DEV, TOKENS_SCHNELL = 512, 256
 """How long a text is to the T5 encoder, padding included: what each kind was trained with."""
-PATCH = 2
-"""A token of the transformer is a square of so many latents, all their channels in a row."""
 TRAINED_TIMESTEPS = 1000
 
 
@@ -39,6 +38,16 @@ class Kept:
     noise: Any
     latents: Any
     """The init image's, clean."""
+
+
+@dataclass(eq=False, slots=True)
+class Start:
+    """What a sample begins with, packed."""
+
+    latents: Any
+    kept: Kept | None = None
+    context: Any = None
+    """Latents that the transformer looks at beside those that it denoises."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,10 +64,17 @@ class Denoising:
     pooled: Any
     """(1, width), by CLIP."""
     positions: Any
-    """(image tokens, 3)."""
+    """(image tokens, 3), those of the context after the others."""
     latents: Any
     """(1, image tokens, 64): packed."""
     kept: Kept | None
+    context: Any
+    """See `Start`."""
+
+    @property
+    def seen(self) -> Any:
+        """The transformer's input for one row."""
+        return self.latents if self.context is None else torch.cat([self.latents, self.context], 1)
 
 
 class Flux:
@@ -73,6 +89,7 @@ class Flux:
         self._dtype = pipe.transformer.dtype
         self._takes_guidance = pipe.transformer.config.guidance_embeds
         self._text_tokens = TOKENS_DEV if self._takes_guidance else TOKENS_SCHNELL
+        self._schedules = FlowSchedules(pipe.scheduler, self._device)
         self._encode_prompt = lru_cache(PROMPTS_KEPT)(self._encode_uncached)
 
     def prepare(self, sample: Sample) -> None:
@@ -81,25 +98,25 @@ class Flux:
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
         generator = torch.Generator("cpu").manual_seed(sample.seed)
-        positions = self._positions(sample)
-        schedule = plan(
-            self._pipe.scheduler,
+        _, _, height, width = self._shape(sample)
+        schedule = self._schedules.plan(
             sample,
-            tokens=len(positions),
+            from_noise=self._is_from_noise(sample),
+            tokens=height * width // PATCH**2,
             generator=generator,
-            device=self._device,
         )
         embeddings, pooled = self._encode_prompt(sample.prompt)
-        latents, kept = self._first_latents(sample, schedule, generator)
+        start = self._start(sample, schedule, generator)
         sample.denoising = Denoising(
             schedule=schedule,
             times=schedule.timesteps.to(self._dtype) / TRAINED_TIMESTEPS,
             guidance=torch.full((1,), sample.guidance_scale, device=self._device),
             embeddings=embeddings,
             pooled=pooled,
-            positions=positions,
-            latents=latents,
-            kept=kept,
+            positions=self._positions(sample),
+            latents=start.latents,
+            kept=start.kept,
+            context=start.context,
         )
         sample.total = len(schedule.timesteps)
 
@@ -110,7 +127,7 @@ class Flux:
         embeddings = _stacked([state.embeddings for state in states], rows)
         guidance = _stacked([state.guidance for state in states], rows)
         velocities = self._transformer(
-            hidden_states=_stacked([state.latents for state in states], rows),
+            hidden_states=_stacked([state.seen for state in states], rows),
             timestep=_stacked(times, rows),
             guidance=guidance if self._takes_guidance else None,
             pooled_projections=_stacked([state.pooled for state in states], rows),
@@ -119,7 +136,8 @@ class Flux:
             img_ids=states[0].positions,
             return_dict=False,
         )[0]
-        return [velocities[row : row + 1] for row in range(len(samples))]
+        tokens = states[0].latents.shape[1]
+        return [velocities[row : row + 1, :tokens] for row in range(len(samples))]
 
     def advance(self, sample: Sample, prediction: Any) -> None:
         """Step the sample's scheduler; inpainting puts back the kept part, as noisy as the rest."""
@@ -137,7 +155,7 @@ class Flux:
     def finish(self, sample: Sample) -> Picture:
         """Decode the latents."""
         _, _, height, width = self._shape(sample)
-        latents = _unpacked(sample.denoising.latents, height, width)
+        latents = unpacked(sample.denoising.latents, height, width)
         config = self._vae.config
         latents = latents / config.scaling_factor + config.shift_factor
         decoded = self._vae.decode(latents, return_dict=False)[0]
@@ -150,43 +168,44 @@ class Flux:
         )
         return embeddings, pooled
 
-    def _first_latents(
-        self, sample: Sample, schedule: Schedule, generator: Any
-    ) -> tuple[Any, Kept | None]:
+    def _is_from_noise(self, sample: Sample) -> bool:
+        return sample.image is None
+
+    def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
         if sample.image is None:
-            return self._noise(sample, generator), None
-        clean = self._encode_image(sample.image, generator)
+            return Start(self._noise(sample, generator))
+        clean = self._clean(self._posterior(sample.image).sample(generator))
         if not len(schedule.timesteps):
-            return clean, None
+            return Start(clean)
         noise = self._noise(sample, generator)
         noisy = noised(schedule.scheduler, clean, noise)
         if sample.mask is None:
-            return noisy, None
+            return Start(noisy)
         # The inpainting pipeline encodes the masked image too, and then never looks at it.
-        return noisy, Kept(self._packed_mask(sample.mask), noise, clean)
+        return Start(noisy, Kept(self._packed_mask(sample.mask), noise, clean))
 
-    def _encode_image(self, image: Pixels, generator: Any) -> Any:
-        posterior = self._vae.encode(to_tensor(image).to(self._device, self._dtype)).latent_dist
+    def _posterior(self, image: Pixels) -> Any:
+        return self._vae.encode(to_tensor(image).to(self._device, self._dtype)).latent_dist
+
+    def _clean(self, latents: Any) -> Any:
         config = self._vae.config
-        return _packed((posterior.sample(generator) - config.shift_factor) * config.scaling_factor)
+        return packed((latents - config.shift_factor) * config.scaling_factor)
 
     def _noise(self, sample: Sample, generator: Any) -> Any:
         shape = self._shape(sample)
         noise = randn_tensor(shape, generator=generator, device=self._device, dtype=self._dtype)
-        return _packed(noise)
+        return packed(noise)
 
     def _packed_mask(self, mask: Pixels) -> Any:
         factor, channels = self._pipe.vae_scale_factor, self._vae.config.latent_channels
         height, width = (side // factor for side in mask.shape)
         shrunk = torch.nn.functional.interpolate(to_mask(mask), size=(height, width))
         binary = shrunk.to(self._device, self._dtype)
-        return _packed(binary.expand(-1, channels, -1, -1))
+        return packed(binary.expand(-1, channels, -1, -1))
 
     def _positions(self, sample: Sample) -> Any:
         _, _, height, width = self._shape(sample)
-        rows, columns = torch.arange(height // PATCH), torch.arange(width // PATCH)
-        grid = torch.cartesian_prod(torch.zeros(1, dtype=torch.long), rows, columns)
-        return grid.to(self._device, self._dtype)
+        return positions(height, width).to(self._device, self._dtype)
 
     def _shape(self, sample: Sample) -> tuple[int, int, int, int]:
         factor = self._pipe.vae_scale_factor
@@ -196,6 +215,11 @@ class Flux:
 
 def load(card: ModelCard, device: str) -> Flux:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit one."""
+    return Flux(card, read_flux(card, device))
+
+
+def read_flux(card: ModelCard, device: str) -> Any:
+    """The parts of a Flux checkpoint as a diffusers pipeline; raises what `load` raises."""
     pipe = read(
         diffusers.FluxImg2ImgPipeline, card, device, image_encoder=None, feature_extractor=None
     )
@@ -204,19 +228,8 @@ def load(card: ModelCard, device: str) -> Flux:
     side = PATCH * pipe.vae_scale_factor
     if card.limits.multiple % side:
         raise ValueError(f"{card.model_id}: limits.multiple must be a multiple of {side}")
-    return Flux(card, pipe)
+    return pipe
 
 
 def _stacked(rows: list[Any], count: int) -> Any:
     return torch.cat(rows + [rows[-1]] * (count - len(rows)))
-
-
-def _packed(latents: Any) -> Any:
-    """(1, channels, h, w) to (1, tokens, channels of a patch)."""
-    squares = latents.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))
-    return squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def _unpacked(tokens: Any, height: int, width: int) -> Any:
-    squares = tokens.unflatten(2, (-1, PATCH, PATCH)).unflatten(1, (height // PATCH, -1))
-    return squares.permute(0, 3, 1, 4, 2, 5).reshape(1, -1, height, width)
