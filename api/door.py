@@ -23,7 +23,7 @@ from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submis
 from shared.models import ModelCard
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
 from shared.outcome import outcome
-from shared.schedulers import Choice, UnknownScheduler, choose
+from shared.schedulers import Choice, UnknownScheduler, choose, fitting
 from shared.tenants import Tenant
 
 log = logging.getLogger(__name__)
@@ -187,6 +187,7 @@ def _scheduler(request: Img2ImgRequest, card: ModelCard) -> Choice:
         return choose(
             request.scheduler,
             card.scheduler,
+            fits=fitting(card.family, masked=request.mask_image is not None),
             karras=request.use_karras_sigmas,
             algorithm=request.algorithm_type,
         )

@@ -45,6 +45,13 @@ UNFIT = {
 }
 """Names of the public list that the model's own scheduler stands in for, and why."""
 
+FLOW_FITS: dict[str, frozenset[str]] = {
+    "flux": frozenset(),
+    "kontext": frozenset({"UniPCMultistepScheduler"}),
+}
+"""Families of flow-matching models, and what can serve an image without a mask there, without
+options; for everything else the model's own scheduler stands in."""
+
 A1111: dict[str, tuple[str, Options]] = {
     "Euler": ("EulerDiscreteScheduler", {}),
     "Euler a": ("EulerAncestralDiscreteScheduler", {}),
@@ -78,19 +85,28 @@ class UnknownScheduler(ValueError):
     """The name is on no list; the text says which names are."""
 
 
+def fitting(family: str, *, masked: bool) -> frozenset[str] | None:
+    """The classes that can serve an init image beside the model's own; None: every one."""
+    fits = FLOW_FITS.get(family)
+    return frozenset() if fits and masked else fits
+
+
 def choose(
     asked: str | None,
     default: str,
     *,
+    fits: frozenset[str] | None = None,
     karras: bool | None = None,
     algorithm: Algorithm | None = None,
 ) -> Choice:
     """What runs for a request; `default`, a class, serves without a name and for an unfit one.
 
-    An option that the class does not take is left out; a field of the request wins over what the
-    name implies. Raises UnknownScheduler.
+    `fits` is what `fitting` says. An option that the class does not take is left out; a field of
+    the request wins over what the name implies. Raises UnknownScheduler.
     """
     named = Choice(default) if asked is None else _named(asked, default)
+    if fits is not None:
+        return Choice(named.name if named.name in fits else default)
     wanted = {KARRAS: karras, ALGORITHM: ALGORITHMS[algorithm]}
     taken = SCHEDULERS.get(named.name, frozenset())
     given: Options = {
@@ -101,7 +117,7 @@ def choose(
 
 def _named(asked: str, default: str) -> Choice:
     spelling = _spelling(asked)
-    if spelling in map(_spelling, UNFIT):
+    if spelling in map(_spelling, (*UNFIT, default)):
         return Choice(default)
     if spelling not in CHOICES:
         names = ", ".join((*SCHEDULERS, *UNFIT, *A1111))

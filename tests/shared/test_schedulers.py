@@ -5,6 +5,7 @@ import pytest
 from shared.schedulers import (
     A1111,
     ALGORITHM,
+    FLOW_FITS,
     KARRAS,
     SCHEDULERS,
     SDE,
@@ -12,9 +13,11 @@ from shared.schedulers import (
     Choice,
     UnknownScheduler,
     choose,
+    fitting,
 )
 
 DEFAULT = "DDIMScheduler"
+OWN = "FlowMatchEulerDiscreteScheduler"
 PUBLIC_LIST = 18
 
 
@@ -78,3 +81,32 @@ def test_another_name_is_refused_with_all_that_are_not(asked):
         choose(asked, DEFAULT)
 
     assert all(name in str(refused.value) for name in (*SCHEDULERS, *UNFIT, *A1111))
+
+
+@pytest.mark.parametrize("family", FLOW_FITS)
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("asked", [*SCHEDULERS, *UNFIT, *A1111, None])
+def test_a_flow_matching_model_runs_its_own_or_one_that_fits_without_options(family, masked, asked):
+    fits = fitting(family, masked=masked)
+
+    choice = choose(asked, OWN, fits=fits, karras=True, algorithm="dpmsolver++")
+
+    wanted = choose(asked, OWN).name
+    assert choice == Choice(wanted if wanted in fits else OWN)
+
+
+def test_an_editing_model_takes_unipc_unless_there_is_a_mask():
+    editing = fitting("kontext", masked=False)
+
+    assert choose("UniPC", OWN, fits=editing) == Choice("UniPCMultistepScheduler")
+    assert choose("UniPC", OWN, fits=fitting("kontext", masked=True)) == Choice(OWN)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_every_scheduler_fits_a_model_that_predicts_noise(family, masked):
+    assert fitting(family, masked=masked) is None
+
+
+def test_the_models_own_can_be_asked_for_by_name():
+    assert choose("flowmatcheulerdiscretescheduler", OWN, fits=frozenset()) == Choice(OWN)
