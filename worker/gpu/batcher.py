@@ -96,7 +96,7 @@ class Batcher:
     def _cost(self, queue: Queue) -> int:
         key = queue.key
         rows = min(len(queue.samples), self.cap(key))
-        return rows * (1 + key.guided) * key.height * key.width
+        return rows * (1 + key.guided) * (1 + key.context) * key.height * key.width
 
     def _close(self, queue: Queue) -> None:
         del self._queues[queue.key]

@@ -28,6 +28,8 @@ class BatchKey:
     inpaint: bool
     chunks: int = 1
     """How many times 77 tokens the denoiser looks at; more, even empty ones, is another picture."""
+    context: bool = False
+    """Whether the denoiser looks at the tokens of an init image too."""
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
 
@@ -55,6 +57,8 @@ class Sample:
     clip_skip: int | None = None
     chunks: int = 1
     """Of the longer prompt; known once the family has prepared the sample."""
+    context: bool = False
+    """See `BatchKey`; known once the family has prepared the sample."""
     alone: bool = False
     distilled: bool = False
     """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
@@ -76,6 +80,7 @@ class Sample:
             guided=self.guidance_scale > 1 and not self.distilled,
             inpaint=self.mask is not None,
             chunks=self.chunks,
+            context=self.context,
             alone=self.job_id if self.alone else None,
         )
 

@@ -20,7 +20,7 @@ def make_batcher(cap: int = CAP) -> Batcher:
 
 
 def cost(key: BatchKey, samples: int) -> int:
-    return samples * (1 + key.guided) * key.height * key.width
+    return samples * (1 + key.guided) * (1 + key.context) * key.height * key.width
 
 
 def run_to_end(
@@ -54,6 +54,7 @@ samples = st.builds(
     side=st.sampled_from(SIDES),
     steps=st.integers(1, 4),
     guidance_scale=st.sampled_from((1.0, 7.5)),
+    context=st.booleans(),
 )
 arrivals = st.dictionaries(st.integers(0, 12), st.lists(samples, min_size=1, max_size=6))
 
@@ -107,20 +108,25 @@ def test_while_a_key_waits_no_other_has_two_turns(arriving):
     run_to_end(make_batcher(), arriving, watch)
 
 
-@given(st.lists(st.sampled_from(SIDES), min_size=2, max_size=3, unique=True))
-def test_keys_get_the_same_device_time_whatever_their_size(sides):
-    batcher = make_batcher()
-    for side in sides:
-        batcher.add([make_sample(side=side), make_sample(side=side)])
+shapes = st.tuples(st.sampled_from(SIDES), st.booleans())
 
-    spent = dict.fromkeys(sides, 0)
+
+@given(st.lists(shapes, min_size=2, max_size=3, unique=True))
+def test_keys_get_the_same_device_time_whatever_their_size_and_context(shapes):
+    batcher = make_batcher()
+    pairs = [
+        [make_sample(side=side, context=context) for _ in range(2)] for side, context in shapes
+    ]
+    for pair in pairs:
+        batcher.add(pair)
+
+    spent = {pair[0].key: 0 for pair in pairs}
     for _ in range(300):
         batch = batcher.next_batch()
-        spent[batch.key.height] += cost(batch.key, len(batch.samples))
+        spent[batch.key] += cost(batch.key, len(batch.samples))
 
-    assert max(spent.values()) - min(spent.values()) <= 2 * cost(
-        make_sample(side=max(sides)).key, 2
-    )
+    dearest = max(cost(key, 2) for key in spent)
+    assert max(spent.values()) - min(spent.values()) <= 2 * dearest
 
 
 @pytest.mark.parametrize(("old", "new"), [(64, 256), (256, 64)])
