@@ -173,7 +173,7 @@ class Img2ImgRequest(BaseModel):
                 width=_side("width", self.width, card),
                 height=_side("height", self.height, card),
                 steps=min(self.num_inference_steps, limits.max_steps),
-                strength=self.strength,
+                strength=card.strength(self.strength, masked=self.mask_image is not None),
                 guidance_scale=self.guidance_scale,
                 scheduler=scheduler.name,
                 scheduler_options=scheduler.options,

@@ -6,10 +6,12 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["sd", "sdxl", "flux"]
+Family = Literal["sd", "sdxl", "flux", "kontext"]
 """Families that have an engine (worker/gpu/families)."""
-DISTILLED: frozenset[Family] = frozenset({"flux"})
+DISTILLED: frozenset[Family] = frozenset({"flux", "kontext"})
 """Families that take the guidance scale as an input of the denoiser."""
+EDITORS: frozenset[Family] = frozenset({"kontext"})
+"""Families that start from noise and look at the init image, unless a mask keeps part of it."""
 
 
 class Limits(BaseModel):
@@ -51,6 +53,10 @@ class ModelCard(BaseModel):
     def distilled(self) -> bool:
         """Whether guidance costs nothing: a step has no unconditional rows, whatever its scale."""
         return self.family in DISTILLED
+
+    def strength(self, asked: float, *, masked: bool) -> float:
+        """The share of the schedule that a request with an init image really runs."""
+        return 1.0 if self.family in EDITORS and not masked else asked
 
 
 class Registry:

@@ -70,6 +70,25 @@ def plain_flux(flux_cards: dict[str, ModelCard]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def kontext_card(flux_cards: dict[str, ModelCard]) -> ModelCard:
+    # Kontext has dev's parts to the last shape; what it was trained for is another matter.
+    return flux_cards["dev"].model_copy(update={"model_id": "kontext", "family": "kontext"})
+
+
+@pytest.fixture(scope="session")
+def kontext(kontext_card: ModelCard) -> Pipeline:
+    return load(kontext_card, "cpu")
+
+
+@pytest.fixture(scope="session")
+def plain_kontext(kontext_card: ModelCard) -> dict[str, Any]:
+    from diffusers import FluxKontextPipeline  # noqa: PLC0415
+
+    components: dict[str, Any] = FluxKontextPipeline.from_pretrained(kontext_card.source).components
+    return components
+
+
+@pytest.fixture(scope="session")
 def plain(demo_folder: Path) -> dict[bool, Any]:
     from tests.worker.gpu.reference import plain_pipelines  # noqa: PLC0415  it imports torch
 

@@ -4,7 +4,8 @@ A new family is one module with `load(card, device)` and one line in `FAMILIES`.
 
 sd, sdxl           what is loaded, and how a prompt becomes what the UNet is told
 unet               the pipeline that they share
-flux               the pipeline of Flux.1
+flux, kontext      the pipelines of Flux.1; Kontext edits an image as it is told
+tokens             latents as Flux's transformer takes them
 starts             what a sample starts from: noise, an image, an image around a mask
 prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
@@ -26,6 +27,7 @@ FAMILIES = {
     "sd": "worker.gpu.families.sd",
     "sdxl": "worker.gpu.families.sdxl",
     "flux": "worker.gpu.families.flux",
+    "kontext": "worker.gpu.families.kontext",
 }
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
@@ -51,7 +53,7 @@ class Pipeline(Protocol):
         """The model's line of the allow-list."""
 
     def prepare(self, sample: "Sample") -> None:
-        """Read the prompts as far as the batch key needs it: sets `chunks`.
+        """Read the sample as far as the batch key needs it: sets `chunks` and `context`.
 
         Takes no device, and is called by the thread that submits the sample.
         """
