@@ -5,6 +5,7 @@ A new family is one module with `load(card, device)` and one line in `FAMILIES`.
 sd, sdxl           what is loaded, and how a prompt becomes what the UNet is told
 unet               the pipeline that they share
 flux               the pipeline of Flux.1
+denoiser           the network that a step calls, compiled or not
 starts             what a sample starts from: noise, an image, an image around a mask
 prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
@@ -65,6 +66,9 @@ class Pipeline(Protocol):
         The answer has one prediction per sample; its type is the family's own.
         """
 
+    def warm_up(self, sample: "Sample", rows: int) -> list[Any]:
+        """As `predict`; what only the first forward of a shape does is done then."""
+
     def advance(self, sample: "Sample", prediction: Any) -> None:
         """Take the sample's own scheduler step; counts `step` up."""
 
@@ -75,9 +79,10 @@ class Pipeline(Protocol):
 def load(card: "ModelCard", device: str) -> Pipeline:
     """Load a model onto a device (`cpu`, `cuda`, `cuda:1`); raises `OSError` without weights."""
     family, torch_device = import_module(FAMILIES[card.family]), import_module(DEVICE)
+    pace = None if device == "cpu" else torch_device.PACE
     if device == "cpu":
         torch_device.make_room()
-    return cast("Pipeline", torch_device.Guarded(family.load(card, device)))
+    return cast("Pipeline", torch_device.Guarded(family.load(card, device), pace))
 
 
 def pick_device() -> str:
