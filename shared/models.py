@@ -45,6 +45,10 @@ class ModelCard(BaseModel):
     limits: Limits = Limits()
     max_batch: int = 8
     """Rows of one denoising step at the most: the knee of the step-time curve."""
+    compile: (
+        Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None
+    ) = None
+    """How `torch.compile` makes the denoiser at start, for the sizes that are warmed up."""
     pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """Which workers run it: they consume the queue `gpu.<pool>`."""
     licence: str = ""

@@ -44,7 +44,7 @@ class WarmPipelines:
 def _run_once(pipeline: Pipeline, sample: Sample, sizes: Sequence[int]) -> None:
     pipeline.prepare(sample)
     pipeline.begin(sample)
-    predictions = [pipeline.predict([sample], rows) for rows in sizes]
+    predictions = [pipeline.warm_up(sample, rows) for rows in sizes]
     pipeline.advance(sample, predictions[0][0])
     pipeline.finish(sample)
 

@@ -57,6 +57,9 @@ class FakePipeline:
         self.forwards.append((list(samples), rows))
         return [1] * len(samples)
 
+    def warm_up(self, sample: Sample, rows: int) -> list[int]:
+        return self.predict([sample], rows)
+
     def advance(self, sample: Sample, prediction: int) -> None:
         self.before("advance", [sample], 1)
         sample.denoising[0] += prediction
@@ -103,6 +106,9 @@ class Recorder:
         self.before(samples)
         self.forwards.append((list(samples), rows))
         return self.pipeline.predict(samples, rows)
+
+    def warm_up(self, sample: Sample, rows: int) -> list[Any]:
+        return self.pipeline.warm_up(sample, rows)
 
     def advance(self, sample: Sample, prediction: Any) -> None:
         self.pipeline.advance(sample, prediction)

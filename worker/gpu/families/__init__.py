@@ -6,6 +6,7 @@ sd, sdxl           what is loaded, and how a prompt becomes what the UNet is tol
 unet               the pipeline that they share
 flux, kontext      the pipelines of Flux.1; Kontext edits an image as it is told
 tokens             latents as Flux's transformer takes them
+denoiser           the network that a step calls, compiled or not
 starts             what a sample starts from: noise, an image, an image around a mask
 prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
@@ -67,6 +68,9 @@ class Pipeline(Protocol):
         The answer has one prediction per sample; its type is the family's own.
         """
 
+    def warm_up(self, sample: "Sample", rows: int) -> list[Any]:
+        """As `predict`; what only the first forward of a shape does is done then."""
+
     def advance(self, sample: "Sample", prediction: Any) -> None:
         """Take the sample's own scheduler step; counts `step` up."""
 
@@ -77,9 +81,10 @@ class Pipeline(Protocol):
 def load(card: "ModelCard", device: str) -> Pipeline:
     """Load a model onto a device (`cpu`, `cuda`, `cuda:1`); raises `OSError` without weights."""
     family, torch_device = import_module(FAMILIES[card.family]), import_module(DEVICE)
+    pace = None if device == "cpu" else torch_device.PACE
     if device == "cpu":
         torch_device.make_room()
-    return cast("Pipeline", torch_device.Guarded(family.load(card, device)))
+    return cast("Pipeline", torch_device.Guarded(family.load(card, device), pace))
 
 
 def pick_device() -> str:

@@ -17,11 +17,36 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 LOST = ("CUDA error", "HIP error")
 
 
+class Pace:
+    """Lets a thread launch the next step while one runs, and no further ahead.
+
+    A device that is fed at once would otherwise be sent all the steps there are, and who comes
+    next, or goes, would wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._last: Any = None
+
+    def wait(self) -> None:
+        """Until the step before the last is done."""
+        launched = torch.cuda.Event(blocking=True)  # sleeps instead of turning in circles
+        launched.record()
+        if self._last is not None:
+            self._last.synchronize()
+        self._last = launched
+
+
+PACE = Pace()
+"""One for the process, as its device is."""
+
+
 class Guarded:
     """A family's pipeline as the engine sees it."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, pace: Pace | None = None) -> None:
+        """`pace` is for a device that answers before its work is done."""
         self._pipeline = pipeline
+        self._pace = pace
 
     @property
     def card(self) -> ModelCard:
@@ -38,7 +63,13 @@ class Guarded:
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
         """See `Pipeline`."""
+        if self._pace is not None:
+            on_device(self._pace.wait)
         return on_device(self._pipeline.predict, samples, rows)
+
+    def warm_up(self, sample: Sample, rows: int) -> list[Any]:
+        """See `Pipeline`."""
+        return on_device(self._pipeline.warm_up, sample, rows)
 
     def advance(self, sample: Sample, prediction: Any) -> None:
         """See `Pipeline`."""

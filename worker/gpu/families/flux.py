@@ -5,7 +5,7 @@ generator is drawn from in that pipeline's order, and only the transformer forwa
 Guidance is an input of dev's transformer and nothing to schnell's: no row is unconditional.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
+from worker.gpu.families.denoiser import Denoiser
 from worker.gpu.families.flow_schedules import FlowSchedules, noised
 from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
 from worker.gpu.families.schedulers import Schedule
@@ -83,7 +84,7 @@ class Flux:
     def __init__(self, card: ModelCard, pipe: Any) -> None:
         self.card = card
         self._pipe = pipe
-        self._transformer = pipe.transformer
+        self._transformer = Denoiser(pipe.transformer, card)
         self._vae = pipe.vae
         self._device = pipe.transformer.device
         self._dtype = pipe.transformer.dtype
@@ -122,20 +123,28 @@ class Flux:
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
         """One transformer forward; the answer is each sample's velocity, (1, image tokens, 64)."""
+        return self._forward(self._transformer, samples, rows)
+
+    def warm_up(self, sample: Sample, rows: int) -> list[Any]:
+        """See `Pipeline`."""
+        return self._forward(self._transformer.warm_up, [sample], rows)
+
+    def _forward(
+        self, transformer: Callable[..., Any], samples: Sequence[Sample], rows: int
+    ) -> list[Any]:
         states: list[Denoising] = [sample.denoising for sample in samples]
         times = [s.denoising.times[s.step : s.step + 1] for s in samples]
         embeddings = _stacked([state.embeddings for state in states], rows)
         guidance = _stacked([state.guidance for state in states], rows)
-        velocities = self._transformer(
-            hidden_states=_stacked([state.seen for state in states], rows),
+        velocities = transformer(
+            _stacked([state.seen for state in states], rows),
             timestep=_stacked(times, rows),
             guidance=guidance if self._takes_guidance else None,
             pooled_projections=_stacked([state.pooled for state in states], rows),
             encoder_hidden_states=embeddings,
             txt_ids=embeddings.new_zeros(embeddings.shape[1], 3),
             img_ids=states[0].positions,
-            return_dict=False,
-        )[0]
+        )
         tokens = states[0].latents.shape[1]
         return [velocities[row : row + 1, :tokens] for row in range(len(samples))]
 

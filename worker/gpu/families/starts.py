@@ -28,7 +28,8 @@ class Kept:
         """The latents inside the mask, the image's outside, as noisy as the timestep ahead."""
         around = self.latents
         if len(ahead):
-            around = scheduler.add_noise(around, self.noise, ahead)
+            kept, added = _shares(scheduler, ahead, around.dtype)
+            around = kept * around + added * self.noise
         return (1 - self.mask) * around + self.mask * latents
 
 
@@ -73,6 +74,16 @@ def beside_mask(image: Any, mask: Any, schedule: Schedule, vae: Vae, generator: 
     rest = vae.encode(image * (1 - mask), generator)
     beside = torch.cat([_shrunk(mask, rest), rest], dim=1)
     return Start(_first(clean, noise, schedule), beside=beside)
+
+
+def _shares(scheduler: Any, timestep: Any, dtype: Any) -> tuple[Any, Any]:
+    """Of the image and of the noise at a timestep, as scalars of the CPU.
+
+    On latents `add_noise` sends its whole table to the device, and the step would wait for that.
+    """
+    one, zero = torch.ones((), dtype=dtype), torch.zeros((), dtype=dtype)
+    kept, added = (scheduler.add_noise(*p, timestep) for p in ((one, zero), (zero, one)))
+    return kept.reshape(()), added.reshape(())
 
 
 def _first(clean: Any, noise: Any, schedule: Schedule) -> Any:

@@ -4,7 +4,7 @@ Every sample ends in the latents that the plain diffusers pipeline makes for it 
 scheduler and its generator, and only the UNet forward is shared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import torch
 from shared.errors import BadInput
 from shared.models import ModelCard
 from shared.schedulers import Choice
+from worker.gpu.families.denoiser import Denoiser
 from worker.gpu.families.pixels import to_mask, to_tensor
 from worker.gpu.families.schedulers import Schedule, plan
 from worker.gpu.families.starts import (
@@ -56,6 +57,8 @@ class Denoising:
     """A sample between `begin` and `finish`."""
 
     schedule: Schedule
+    times: Any
+    """(calls,): the timesteps, on the device."""
     conditions: Conditions
     latents: Any
     """(1, 4, h, w)."""
@@ -88,7 +91,7 @@ class UNetPipeline:
         if unet.config.time_cond_proj_dim is not None:
             raise ValueError(f"{card.model_id}: its UNet takes the guidance scale as an input")
         self.card = card
-        self._unet = unet
+        self._unet = Denoiser(unet, card)
         self._device = unet.device
         self._vae = vae
         self._sees_mask = channels == INPAINTING_CHANNELS
@@ -113,28 +116,41 @@ class UNetPipeline:
         )
         conditions = self._conditioning.conditions(sample)
         start = self._start(sample, schedule, generator)
-        sample.denoising = Denoising(schedule, conditions, start.latents, start.kept, start.beside)
+        sample.denoising = Denoising(
+            schedule=schedule,
+            times=schedule.timesteps.to(self._device, torch.float32),
+            conditions=conditions,
+            latents=start.latents,
+            kept=start.kept,
+            beside=start.beside,
+        )
         sample.total = len(schedule.timesteps)
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
         """One UNet forward; the answer is each sample's guided prediction, (1, 4, h, w)."""
+        return self._forward(self._unet, samples, rows)
+
+    def warm_up(self, sample: Sample, rows: int) -> list[Any]:
+        """See `Pipeline`."""
+        return self._forward(self._unet.warm_up, [sample], rows)
+
+    def _forward(self, unet: Callable[..., Any], samples: Sequence[Sample], rows: int) -> list[Any]:
         states: list[Denoising] = [sample.denoising for sample in samples]
         steps = [s.denoising.schedule.timesteps[s.step] for s in samples]
         inputs = [state.scaled(step) for state, step in zip(states, steps, strict=True)]
         conditions = [state.conditions for state in states]
         halves = conditions[0].embeddings.shape[0]
-        timesteps = torch.stack(_padded([step.float() for step in steps], rows))
+        times = [s.denoising.times[s.step] for s in samples]
         added = {
             name: _stacked([condition.added[name] for condition in conditions], rows)
             for name in conditions[0].added
         }
-        noise = self._unet(
+        noise = unet(
             torch.cat(_padded(inputs, rows)).repeat(halves, 1, 1, 1),
-            timesteps.repeat(halves).to(self._device),
+            timestep=torch.stack(_padded(times, rows)).repeat(halves),
             encoder_hidden_states=_stacked([c.embeddings for c in conditions], rows),
             added_cond_kwargs=added or None,
-            return_dict=False,
-        )[0]
+        )
         halved = noise.unflatten(0, (halves, rows))
         return [_guided(halved[:, [row]], s.guidance_scale) for row, s in enumerate(samples)]
 

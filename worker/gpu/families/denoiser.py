@@ -1,0 +1,58 @@
+"""The network that every step calls: laid out for its device, compiled where its card says so."""
+
+from typing import Any
+
+import torch
+
+from shared.models import ModelCard
+
+
+class Denoiser:
+    """A UNet or a transformer, called as the plain one is.
+
+    Only shapes that were warmed up run compiled: another one would stop every sample of the worker
+    for the minutes that a compiler takes. So does a module into which a LoRA was injected.
+    """
+
+    def __init__(self, module: Any, card: ModelCard) -> None:
+        self._module = _laid_out(module)
+        self._compiled = None
+        if card.compile is not None:
+            self._compiled = torch.compile(module, mode=card.compile, dynamic=False)
+        self._warm: set[tuple[Any, ...]] = set()
+
+    def __call__(
+        self, hidden: Any, *, encoder_hidden_states: Any, exactly: bool = False, **inputs: Any
+    ) -> Any:
+        """The module's first output.
+
+        `exactly` leaves the compiler out: what its search finds fastest can differ tomorrow.
+        """
+        inputs["encoder_hidden_states"] = encoder_hidden_states
+        if exactly or _shape(hidden, inputs) not in self._warm or _is_adapted(self._module):
+            return self._module(hidden, **inputs, return_dict=False)[0]
+        assert self._compiled is not None
+        # A replayed graph writes over its last output, which schedulers may have kept.
+        return self._compiled(hidden, **inputs, return_dict=False)[0].clone()
+
+    def warm_up(self, hidden: Any, **inputs: Any) -> Any:
+        """Compile for this shape, if the card says so, and answer as for any other call."""
+        if self._compiled is not None:
+            self._warm.add(_shape(hidden, inputs))
+        return self(hidden, **inputs)
+
+
+def _laid_out(module: Any) -> Any:
+    """Convolutions of tensor cores want the channels of a pixel side by side."""
+    halved = module.dtype in (torch.bfloat16, torch.float16)
+    if module.device.type == "cuda" and halved:
+        return module.to(memory_format=torch.channels_last)
+    return module
+
+
+def _shape(hidden: Any, inputs: dict[str, Any]) -> tuple[Any, ...]:
+    return (hidden.shape, inputs["encoder_hidden_states"].shape)
+
+
+def _is_adapted(module: Any) -> bool:
+    return getattr(module, "_hf_peft_config_loaded", False)
