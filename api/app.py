@@ -34,9 +34,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(store.ensure_bucket)
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
+    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     app.state.door = door = Door(
         settings=settings,
-        model=_default_model(settings),
+        registry=registry,
+        model=_default_model(settings, registry),
         submissions=Submissions(redis, settings),
         waiting=Waiting(),
         store=store,
@@ -49,8 +51,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await redis.aclose()
 
 
-def _default_model(settings: ApiSettings) -> ModelCard:
-    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
+def _default_model(settings: ApiSettings, registry: Registry) -> ModelCard:
     if (card := registry.get(settings.default_model)) is None:
         raise ValueError(f"{settings.models_file} has no {settings.default_model}, the default")
     return card
