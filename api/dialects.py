@@ -9,6 +9,8 @@ Kind = Literal["text2img", "img2img", "inpaint"]
 
 KINDS: dict[str, Kind] = {"/text2img": "text2img", "/img2img": "img2img", "/inpaint": "inpaint"}
 """By the paths that most versions have."""
+ENTERPRISE = tuple(f"/api/v1/enterprise{room}" for room in ("", "/images", "/txt2img"))
+"""Documents and clients disagree where it is."""
 KARRAS = {"use_karras_sigmas": "yes"}
 
 
@@ -78,12 +80,12 @@ DIALECTS = {
         ),
         *(
             Dialect(
-                "-".join(["enterprise", *room]),
-                "/".join(["/api/v1/enterprise", *room]),
+                prefix.removeprefix("/api/v1/").replace("/", "-"),
+                prefix,
                 is_modern=True,
                 defaults=KARRAS,
             )
-            for room in ([], ["images"], ["txt2img"])
+            for prefix in ENTERPRISE
         ),
     )
 }

@@ -77,13 +77,14 @@ class Door:
     def _job(self, fields: Mapping[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
         """The job in these fields; its images are still as they came."""
         request = ImageRequest.read(fields, dialect, kind)
-        card = self._card(request.model_id) if dialect.names_model else self.model
+        card = self.card(request.model_id) if dialect.names_model else self.model
         return request.to_job(
             tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
         )
 
-    def _card(self, model_id: str | None) -> ModelCard:
-        if model_id is None or (card := self.registry.get(model_id)) is None:
+    def card(self, model_id: object) -> ModelCard:
+        """The model that a caller names; raises UnknownModel."""
+        if not isinstance(model_id, str) or (card := self.registry.get(model_id)) is None:
             raise UnknownModel(ascii(model_id).strip("'")[:80])
         return card
 
@@ -148,7 +149,7 @@ class Door:
 
     async def _input(self, field: str, image: str) -> str:
         if is_address(image):
-            return self._check(field, image)
+            return image if self.store.own_key(image) else self._check(field, image)
         try:
             return await asyncio.to_thread(self._store, image)
         except ValueError as error:

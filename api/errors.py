@@ -8,6 +8,7 @@ ApiError
 ├─ BodyTooLarge      413
 ├─ TooManyJobs       429, with retry_after
 ├─ RepeatedKey       409
+├─ NotHere           501
 └─ Unavailable       503, with retry_after
 """
 
@@ -143,6 +144,15 @@ class RepeatedKey(ApiError):
         super().__init__("The Idempotency-Key was used before with another request")
 
 
+class NotHere(ApiError):
+    """Something of the public API that this server does not do."""
+
+    status = 501
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} is not available on this server: {reason}")
+
+
 class Unavailable(ApiError):
     """Something behind the door is away or full: nothing was accepted."""
 
@@ -153,13 +163,21 @@ class Unavailable(ApiError):
         super().__init__(message, retry_after=retry_after)
 
 
+def always_200(request: Request, default: bool) -> bool:
+    """Whether this caller reads bodies only, by its key or else by the deployment's default.
+
+    Only the public API has such clients: an image that is missing is missing.
+    """
+    tenant = getattr(request.state, "tenant", None)
+    own = tenant.errors_as_200 if tenant else None
+    return request.url.path.startswith("/api/") and (default if own is None else own)
+
+
 def install(app: FastAPI, *, errors_as_200: bool) -> None:
     """Answer every refusal and every fault with a body of the public API."""
 
     def answer(request: Request, error: ApiError, status: int | None = None) -> JSONResponse:
-        # Only the public API has clients that know no status: an image that is missing is missing.
-        always_200 = errors_as_200 and request.url.path.startswith("/api/")
-        code = 200 if always_200 else status or error.status
+        code = 200 if always_200(request, errors_as_200) else status or error.status
         body = error.body(dialect_of(request.url.path))
         return JSONResponse(body, code, headers=error.headers)
 

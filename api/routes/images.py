@@ -103,6 +103,11 @@ async def generation(name: str, door: FrontDoor) -> Response:
     stored = await asyncio.to_thread(
         _stored, door.store, *parts.groups(), attempts=door.settings.max_attempts
     )
+    return image_response(stored)
+
+
+def image_response(stored: StoredObject) -> Response:
+    """An object as a browser may show it."""
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return Response(stored.body, media_type=stored.content_type, headers=headers)
 

@@ -4,13 +4,13 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from api.answers import not_found
 from api.dependencies import Caller, Fields, FrontDoor
 from api.dialects import DIALECTS, Dialect
-from api.errors import REQUIRED, InvalidFields
+from api.errors import REQUIRED, InvalidFields, always_200
 
 router = APIRouter(tags=["jobs"])
 
@@ -20,20 +20,22 @@ Fetch = Callable[..., Awaitable[Any]]
 
 
 def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
-    async def fetch_by_path(job_id: str, tenant: Caller, door: FrontDoor) -> Any:
+    async def fetch_by_path(job_id: str, tenant: Caller, door: FrontDoor, request: Request) -> Any:
         """The result of an earlier request, or how far it is."""
         known = int(job_id) if JOB_ID.fullmatch(job_id) else None
         record = known and await door.submissions.find(known, tenant.tenant)
         if record:
             return await door.answer(record)
-        status = 404 if dialect.is_modern and not door.settings.errors_as_200 else 200
-        return JSONResponse(not_found(known), status)
+        says_ok = not dialect.is_modern or always_200(request, door.settings.errors_as_200)
+        return JSONResponse(not_found(known), 200 if says_ok else 404)
 
-    async def fetch_by_field(fields: Fields, tenant: Caller, door: FrontDoor) -> Any:
+    async def fetch_by_field(
+        fields: Fields, tenant: Caller, door: FrontDoor, request: Request
+    ) -> Any:
         """The same, with the id in the field `request_id`."""
         if "request_id" not in fields:
             raise InvalidFields.of("request_id", REQUIRED)
-        return await fetch_by_path(str(fields["request_id"]), tenant, door)
+        return await fetch_by_path(str(fields["request_id"]), tenant, door, request)
 
     return fetch_by_path, fetch_by_field
 
@@ -56,3 +58,14 @@ async def system_load(_: Caller, door: FrontDoor) -> dict[str, Any]:
     load = await door.submissions.load(door.model.pool)
     waits = load.eta(load.waiting) if load.waiting else 0
     return {"queue_num": load.waiting, "queue_time": waits, "status": "ok"}
+
+
+@router.get("/api/v6/processing/request_count", name="request_count (GET)")
+@router.post("/api/v6/processing/request_count")
+async def request_count(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+    """The caller's jobs that wait or run."""
+    return {
+        "status": "success",
+        "processing_count": await door.submissions.live(tenant.tenant),
+        "message": "Current processing request count retrieved successfully",
+    }

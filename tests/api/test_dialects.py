@@ -2,10 +2,13 @@
 
 import base64
 
+import httpx
 import pytest
 
+from api.app import create_app
 from api.dialects import DIALECTS, V3, dialect_of
 from shared.jobs import Result
+from shared.tenants import Tenant, Tenants
 from tests.api.conftest import KEY, PNG
 
 pytestmark = pytest.mark.anyio
@@ -197,3 +200,27 @@ async def test_a_success_has_what_clients_of_any_version_read(client, fields, at
     assert body["output"] == body["proxy_links"]
     assert (body["id"], body["request_id"]) == (job.id, str(job.id))
     assert body["webhook_status"] == ""
+
+
+async def test_a_key_may_have_its_errors_under_200(client, fields, app):
+    tenants = [Tenant(tenant="old", key="secret-of-old", errors_as_200=True)]
+    app.state.tenants = Tenants(tenants)
+    fields["key"] = "secret-of-old"
+
+    wrong = await client.post(f"{V6}/img2img", json=fields | {"samples": 0})
+    unknown = await client.post(f"{V6}/fetch/123", json=fields)
+
+    assert (wrong.status_code, wrong.json()["status"]) == (200, "error")
+    assert (unknown.status_code, unknown.json()["status"]) == (200, "failed")
+
+
+@pytest.mark.parametrize(("origins", "allowed"), [("https://a.example", True), ("", False)])
+async def test_pages_of_other_origins_call_where_they_may(settings, origins, allowed):
+    app = create_app(settings.model_copy(update={"cors_origins": origins}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://d") as client:
+        answer = await client.options(
+            "/api/v3/img2img",
+            headers={"Origin": "https://a.example", "Access-Control-Request-Method": "POST"},
+        )
+
+    assert (answer.headers.get("access-control-allow-origin") == "https://a.example") is allowed

@@ -36,8 +36,11 @@ def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
             return await outbound.download(url)
 
     def fetch(source: str, field: str) -> bytes:
-        if source.startswith("inputs/"):
-            return store.get(source).body
+        if key := source if source.startswith("inputs/") else store.own_key(source):
+            try:
+                return store.get(key).body
+            except FileNotFoundError:
+                raise BadInput(f"The {field} is not there any more") from None
         try:
             return asyncio.run(download(source))
         except OutboundError as error:
