@@ -3,7 +3,8 @@
 from typing import Any
 
 from api.dialects import Dialect
-from shared.jobs import JobRecord
+from shared.jobs import Job, JobRecord
+from shared.object_store import output_key
 from shared.outcome import meta
 
 HINT = "Your image is processing in background, you can get this image using fetch API: {url}"
@@ -21,9 +22,20 @@ def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str)
         "messege": LATER,
         "fetch_result": url,
         "id": record.job.id,
+        "request_id": str(record.job.id),
         "output": [],
+        "future_links": future_links(record.job, public_url),
+        "webhook_status": "",
         "meta": meta(record),
     }
+
+
+def future_links(job: Job, public_url: str) -> list[str]:
+    """Where the outputs will be; until then nothing is there."""
+    kind = "base64" if job.params.base64 else "png"
+    count = job.params.samples
+    keys = (output_key(job.file_prefix, index, kind) for index in range(count))
+    return [f"{public_url.rstrip('/')}/{key}" for key in keys]
 
 
 def not_found(job_id: int | None) -> dict[str, Any]:

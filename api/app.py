@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from api import errors
 from api.config import ApiSettings
 from api.door import Door
-from api.routes import health, images, jobs
+from api.routes import absent, health, images, jobs, models, uploads
 from api.waiting import Waiting
 from shared.egress import Guard
 from shared.ledger.connect import connect_for_requests
@@ -34,9 +35,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(store.ensure_bucket)
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
+    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     app.state.door = door = Door(
         settings=settings,
-        model=_default_model(settings),
+        registry=registry,
+        model=_default_model(settings, registry),
         submissions=Submissions(redis, settings),
         waiting=Waiting(),
         store=store,
@@ -49,8 +52,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await redis.aclose()
 
 
-def _default_model(settings: ApiSettings) -> ModelCard:
-    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
+def _default_model(settings: ApiSettings, registry: Registry) -> ModelCard:
     if (card := registry.get(settings.default_model)) is None:
         raise ValueError(f"{settings.models_file} has no {settings.default_model}, the default")
     return card
@@ -75,7 +77,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    if settings.cors_origins:
+        # Without credentials: a key is in the request itself, no cookie speaks for anyone.
+        origins = [origin.strip() for origin in settings.cors_origins.split(",")]
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
+        )
     errors.install(app, errors_as_200=settings.errors_as_200)
-    for routes in (images, jobs, health):
+    for routes in (images, jobs, uploads, models, health, absent):
         app.include_router(routes.router)
     return app

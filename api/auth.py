@@ -14,5 +14,5 @@ def authenticate(fields: Mapping[str, Any], headers: Mapping[str, str], tenants:
     key = fields.get("key") or headers.get("key") or bearer
     tenant = tenants.of_key(key) if isinstance(key, str) and key else None
     if tenant is None:
-        raise InvalidKey
+        raise InvalidKey(given=bool(key))
     return tenant

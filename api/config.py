@@ -14,6 +14,8 @@ class ApiSettings(Settings):
     """The most that `Prefer: wait=N` can ask for."""
     errors_as_200: bool = False
     """Answer errors under HTTP 200, for clients that read the body only."""
+    cors_origins: str = ""
+    """Origins whose pages may call the API, with commas between; `*`: any. Empty: none."""
     most_waiting: int = 100_000
     """Jobs of a pool that wait at a time; one more is refused with 503."""
     max_body: int = 33 * 2**20

@@ -21,7 +21,9 @@ Fields = Annotated[dict[str, Any], Depends(read_fields)]
 
 
 async def _caller(request: Request, fields: Fields) -> Tenant:
-    return authenticate(fields, request.headers, request.app.state.tenants)
+    tenant = authenticate(fields, request.headers, request.app.state.tenants)
+    request.state.tenant = tenant
+    return tenant
 
 
 Caller = Annotated[Tenant, Depends(_caller)]

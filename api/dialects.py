@@ -1,6 +1,17 @@
 """What differs between the public API's versions: a table of values, not a tree of ifs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["text2img", "img2img", "inpaint"]
+"""What an image is made from: a text, an image, an image and a mask."""
+
+KINDS: dict[str, Kind] = {"/text2img": "text2img", "/img2img": "img2img", "/inpaint": "inpaint"}
+"""By the paths that most versions have."""
+ENTERPRISE = tuple(f"/api/v1/enterprise{room}" for room in ("", "/images", "/txt2img"))
+"""Documents and clients disagree where it is."""
+KARRAS = {"use_karras_sigmas": "yes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,10 +19,79 @@ class Dialect:
     """One version's ways."""
 
     name: str
-    fetch_path: str
-    """Where a result is fetched; `{id}` is the job's."""
+    prefix: str
+    """Where its paths begin."""
+    kinds: Mapping[str, Kind] = field(default_factory=lambda: KINDS)
+    """Below the prefix, what each path makes."""
+    names_model: bool = True
+    """Whether `model_id` says what runs it; elsewhere it is the deployment's default model."""
+    needs_prompt: bool = True
+    """Whether an image-to-image request without a prompt is refused."""
+    is_modern: bool = False
+    """As from v6 on: errors are flat texts, limits are kept to, an unknown id is a 404."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What absent fields mean, where it is not what v3 means by it."""
+
+    @property
+    def fetch_path(self) -> str:
+        """Where a result is fetched; `{id}` is the job's."""
+        return f"{self.prefix}/fetch/{{id}}"
 
 
-V3 = Dialect(name="v3", fetch_path="/api/v3/fetch/{id}")
+V3 = Dialect("v3", "/api/v3", names_model=False)
 
-DIALECTS = {dialect.name: dialect for dialect in (V3,)}
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        V3,
+        Dialect("v3-dreambooth", "/api/v3/dreambooth", kinds={**KINDS, "": "text2img"}),
+        Dialect("v4", "/api/v4/dreambooth", kinds={**KINDS, "": "text2img"}, defaults=KARRAS),
+        Dialect("v5", "/api/v5/images", kinds={}),
+        Dialect(
+            "v6",
+            "/api/v6/images",
+            needs_prompt=False,
+            is_modern=True,
+            defaults={**KARRAS, "safety_checker": "no"},
+        ),
+        Dialect(
+            "v6-realtime",
+            "/api/v6/realtime",
+            names_model=False,
+            is_modern=True,
+            defaults={"safety_checker": "no"},
+        ),
+        Dialect(
+            "v6-editing",
+            "/api/v6/image_editing",
+            kinds={"/inpaint": "inpaint"},
+            names_model=False,
+            is_modern=True,
+        ),
+        Dialect(
+            "v7",
+            "/api/v7/images",
+            kinds={
+                "/text-to-image": "text2img",
+                "/image-to-image": "img2img",
+                "/inpaint": "inpaint",
+            },
+            is_modern=True,
+        ),
+        *(
+            Dialect(
+                prefix.removeprefix("/api/v1/").replace("/", "-"),
+                prefix,
+                is_modern=True,
+                defaults=KARRAS,
+            )
+            for prefix in ENTERPRISE
+        ),
+    )
+}
+
+
+def dialect_of(path: str) -> Dialect:
+    """The version that a path belongs to; what belongs to none is answered as v3 would."""
+    fitting = [d for d in DIALECTS.values() if path == d.prefix or path.startswith(f"{d.prefix}/")]
+    return max(fitting, key=lambda dialect: len(dialect.prefix), default=V3)

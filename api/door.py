@@ -11,16 +11,16 @@ from typing import Any
 
 from api.answers import processing
 from api.config import ApiSettings
-from api.dialects import DIALECTS, Dialect
-from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable
+from api.dialects import DIALECTS, Dialect, Kind
+from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, UnknownModel
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
-from api.requests import Img2ImgRequest
+from api.requests import ImageRequest
 from api.waiting import Waiting
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
-from shared.models import ModelCard
+from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
 from shared.outcome import outcome
 from shared.schedulers import Choice, UnknownScheduler, choose, fitting
@@ -34,6 +34,7 @@ class Door:
     """Everything a route needs to answer for a job."""
 
     settings: ApiSettings
+    registry: Registry
     model: ModelCard
     """What requests that name no model run."""
     submissions: Submissions
@@ -46,19 +47,20 @@ class Door:
         fields: dict[str, Any],
         tenant: Tenant,
         dialect: Dialect,
+        kind: Kind,
         *,
         wait: float | None,
         idempotency_key: str,
     ) -> dict[str, Any]:
-        """Accept an image-to-image request and answer it, after up to `wait` seconds.
+        """Accept a request for images and answer it, after up to `wait` seconds.
 
         Empties `fields`.
         """
-        submission = await self._submission(fields, tenant, dialect, idempotency_key)
+        job = await self._with_inputs(self._job(fields, tenant, dialect, kind))
+        submission = await self._submission(job, fields, tenant, idempotency_key)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
         SUBMISSIONS.labels(receipt.outcome).inc()
-        job = submission.job
         if receipt.outcome is not Outcome.ACCEPTED:
             await self._discard(job)
         await self._refuse(receipt, tenant, job.pool)
@@ -72,17 +74,25 @@ class Door:
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
             return self._accepted(job, receipt)
 
-    async def _submission(
-        self, fields: Mapping[str, Any], tenant: Tenant, dialect: Dialect, idempotency_key: str
-    ) -> Submission:
-        """The request in these fields, checked, its inline images stored."""
-        request = Img2ImgRequest.read(fields)
-        card = self.model
-        job = request.to_job(
+    def _job(self, fields: Mapping[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
+        """The job in these fields; its images are still as they came."""
+        request = ImageRequest.read(fields, dialect, kind)
+        card = self.card(request.model_id) if dialect.names_model else self.model
+        return request.to_job(
             tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
         )
+
+    def card(self, model_id: object) -> ModelCard:
+        """The model that a caller names; raises UnknownModel."""
+        if not isinstance(model_id, str) or (card := self.registry.get(model_id)) is None:
+            raise UnknownModel(ascii(model_id).strip("'")[:80])
+        return card
+
+    async def _submission(
+        self, job: Job, fields: Mapping[str, Any], tenant: Tenant, idempotency_key: str
+    ) -> Submission:
         return Submission(
-            await self._with_inputs(job),
+            job,
             weight=tenant.weight,
             most_live=tenant.most_live,
             most_waiting=self.settings.most_waiting,
@@ -130,7 +140,7 @@ class Door:
     async def _with_inputs(self, job: Job) -> Job:
         """The job with its inline images stored and its addresses checked as far as they show."""
         params = job.params
-        init_image = await self._input("init_image", params.init_image)
+        init_image = params.init_image and await self._input("init_image", params.init_image)
         mask_image = params.mask_image and await self._input("mask_image", params.mask_image)
         if job.webhook:
             self._check("webhook", job.webhook)
@@ -139,7 +149,7 @@ class Door:
 
     async def _input(self, field: str, image: str) -> str:
         if is_address(image):
-            return self._check(field, image)
+            return image if self.store.own_key(image) else self._check(field, image)
         try:
             return await asyncio.to_thread(self._store, image)
         except ValueError as error:
@@ -182,7 +192,7 @@ class Door:
         return 0 if webhook else self.settings.sync_wait.total_seconds()
 
 
-def _scheduler(request: Img2ImgRequest, card: ModelCard) -> Choice:
+def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
     try:
         return choose(
             request.scheduler,

@@ -2,15 +2,18 @@
 
 ApiError
 ├─ InvalidKey        401
-├─ InvalidFields     400, with the texts of each field
+├─ InvalidFields     400, with what is wrong with each field
+├─ UnknownModel      400
 ├─ UnreadableBody    400
 ├─ BodyTooLarge      413
 ├─ TooManyJobs       429, with retry_after
 ├─ RepeatedKey       409
+├─ NotHere           501
 └─ Unavailable       503, with retry_after
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,10 +22,12 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from api.dialects import Dialect, dialect_of
 from shared.object_store import STORE_ERRORS
 
 log = logging.getLogger(__name__)
 
+REQUIRED = "is required"
 CHECKLIST = (
     "1. Make sure you are passing Content-Type: application/json in header. "
     "2. Make sure you are doing POST request with valid JSON. "
@@ -32,19 +37,29 @@ CHECKLIST = (
 
 
 class ApiError(Exception):
-    """A refusal: its status and the rest of its body."""
+    """A refusal: its status, its message, and what else its body has."""
 
     status = 400
 
-    def __init__(self, message: str | dict[str, list[str]], **extra: Any) -> None:
+    def __init__(self, message: str = "", **extra: Any) -> None:
         super().__init__(message)
+        self.message = message
+        self.extra = extra
+
+    def worded(self, dialect: Dialect) -> str | dict[str, list[str]]:  # noqa: ARG002 - some do
+        """The message, as this version of the API has it."""
+        return self.message
+
+    def body(self, dialect: Dialect) -> dict[str, Any]:
+        """The answer."""
+        message = self.worded(dialect)
         # Older clients read the misspelt name, newer ones the other.
-        self.body = {"status": "error", "message": message, "messege": message, **extra}
+        return {"status": "error", "message": message, "messege": message, **self.extra}
 
     @property
     def headers(self) -> dict[str, str]:
         """Retry-After, where the body has it."""
-        wait = self.body.get("retry_after")
+        wait = self.extra.get("retry_after")
         return {"Retry-After": str(wait)} if wait else {}
 
 
@@ -53,17 +68,45 @@ class InvalidKey(ApiError):
 
     status = 401
 
-    def __init__(self) -> None:
-        super().__init__("Invalid Api Key", tip=CHECKLIST)
+    def __init__(self, *, given: bool) -> None:
+        super().__init__(tip=CHECKLIST)
+        self._given = given
+
+    def worded(self, dialect: Dialect) -> str:
+        """See `ApiError`."""
+        if dialect.is_modern:
+            return "Invalid API key" if self._given else "API key required"
+        return "Invalid Api Key"
 
 
 class InvalidFields(ApiError):
-    """Fields that cannot be used: name -> what is wrong with it."""
+    """Fields that cannot be used: name -> what is wrong with it, to be read after the name."""
+
+    def __init__(self, reasons: Mapping[str, list[str]]) -> None:
+        super().__init__(str(reasons))
+        self.reasons = reasons
 
     @classmethod
     def of(cls, field: str, reason: str) -> "InvalidFields":
-        """One field; the reason goes on after "The <field>"."""
-        return cls({field: [f"The {field.replace('_', ' ')} {reason}."]})
+        """One field, one reason."""
+        return cls({field: [reason]})
+
+    def worded(self, dialect: Dialect) -> str | dict[str, list[str]]:
+        """One text, or sentences for each field."""
+        if dialect.is_modern:
+            return "; ".join(f"{field} {r}" for field, rs in self.reasons.items() for r in rs)
+        return {
+            field: [_sentence(field, reason) for reason in reasons]
+            for field, reasons in self.reasons.items()
+        }
+
+
+class UnknownModel(ApiError):
+    """A model that is not on the allow-list."""
+
+    def worded(self, dialect: Dialect) -> str:
+        """See `ApiError`; its message is the id."""
+        return f"Model not found: {self.message}" if dialect.is_modern else "Model id not found"
 
 
 class UnreadableBody(ApiError):
@@ -101,6 +144,15 @@ class RepeatedKey(ApiError):
         super().__init__("The Idempotency-Key was used before with another request")
 
 
+class NotHere(ApiError):
+    """Something of the public API that this server does not do."""
+
+    status = 501
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} is not available on this server: {reason}")
+
+
 class Unavailable(ApiError):
     """Something behind the door is away or full: nothing was accepted."""
 
@@ -111,14 +163,23 @@ class Unavailable(ApiError):
         super().__init__(message, retry_after=retry_after)
 
 
+def always_200(request: Request, default: bool) -> bool:
+    """Whether this caller reads bodies only, by its key or else by the deployment's default.
+
+    Only the public API has such clients: an image that is missing is missing.
+    """
+    tenant = getattr(request.state, "tenant", None)
+    own = tenant.errors_as_200 if tenant else None
+    return request.url.path.startswith("/api/") and (default if own is None else own)
+
+
 def install(app: FastAPI, *, errors_as_200: bool) -> None:
     """Answer every refusal and every fault with a body of the public API."""
 
     def answer(request: Request, error: ApiError, status: int | None = None) -> JSONResponse:
-        # Only the public API has clients that know no status: an image that is missing is missing.
-        always_200 = errors_as_200 and request.url.path.startswith("/api/")
-        code = 200 if always_200 else status or error.status
-        return JSONResponse(error.body, code, headers=error.headers)
+        code = 200 if always_200(request, errors_as_200) else status or error.status
+        body = error.body(dialect_of(request.url.path))
+        return JSONResponse(body, code, headers=error.headers)
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
@@ -135,8 +196,8 @@ def install(app: FastAPI, *, errors_as_200: bool) -> None:
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         # The framework's own answer would repeat the whole request, key and images too.
         assert isinstance(error, RequestValidationError)
-        fields = {str(e["loc"][-1]): [e["msg"]] for e in error.errors()}
-        return answer(request, InvalidFields(fields))
+        reasons = {str(e["loc"][-1]): [f"is invalid: {e['msg']}"] for e in error.errors()}
+        return answer(request, InvalidFields(reasons))
 
     async def fault(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
@@ -148,3 +209,8 @@ def install(app: FastAPI, *, errors_as_200: bool) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, fault)
+
+
+def _sentence(field: str, reason: str) -> str:
+    name = field.replace("_", " ")
+    return f"The {name} field {reason}." if reason == REQUIRED else f"The {name} {reason}."

@@ -11,14 +11,14 @@ def is_address(image: str) -> bool:
     return "://" in image[:16]
 
 
-def decode_base64(image: str) -> bytes:
+def decode_base64(image: str, *, most: int = MAX_BYTES) -> bytes:
     """The bytes of bare base64 or of a data URI; raises ValueError that says what is wrong.
 
     Only the first bytes are looked at: pixels are a worker's business.
     """
     text = image.partition(",")[2] if image.startswith("data:") else image
-    if len(text) * 3 // 4 > MAX_BYTES + 3:
-        raise ValueError(f"must be at most {MAX_BYTES // 2**20} MiB")
+    if len(text) * 3 // 4 > most + 3:
+        raise ValueError(f"must be at most {most // 2**20} MiB")
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

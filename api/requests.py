@@ -1,4 +1,4 @@
-"""The public image-to-image request, leniently read, and the one Job it becomes."""
+"""The public request for an image, leniently read, and the one Job it becomes."""
 
 import json
 import re
@@ -15,9 +15,10 @@ from pydantic import (
     Field,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
-from api.dialects import Dialect
-from api.errors import InvalidFields
+from api.dialects import Dialect, Kind
+from api.errors import REQUIRED, InvalidFields
 from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
 from shared.models import ModelCard
 from shared.schedulers import Algorithm, Choice
@@ -30,6 +31,26 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 MOST_SAMPLES = 4
 LONGEST, DEEPEST = 4096, 16
 """Bytes and levels of a track_id."""
+IMAGES: dict[Kind, tuple[str, ...]] = {
+    "text2img": (),
+    "img2img": ("init_image",),
+    "inpaint": ("init_image", "mask_image"),
+}
+"""What each kind starts from."""
+REASONS = {
+    "string_type": "must be a string",
+    "string_too_long": "must be at most {max_length} characters",
+    "string_unicode": "must be Unicode",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a number",
+    "bool": "must be yes or no",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+}
+"""By pydantic's names of errors, or by the first word of those."""
 SHOWN = 40
 """Characters of a wrong value that are repeated."""
 
@@ -44,9 +65,12 @@ def _random_when_negative(seed: Any) -> Any:
     return None if str(seed).strip() == "-1" else seed
 
 
-def _at_most_4(samples: int) -> int:
-    # v3 clients ask for more than there is and expect the most there is.
-    return min(samples, MOST_SAMPLES)
+def _one_image(images: Any) -> Any:
+    if not isinstance(images, list):
+        return images
+    if len(images) != 1:
+        raise ValueError(f"must be one image, got {len(images)}")
+    return images[0]
 
 
 def _small(value: Any) -> Any:
@@ -73,13 +97,18 @@ Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_charact
 Side = Annotated[int, Field(ge=1, le=8192)]
 
 
-class Img2ImgRequest(BaseModel):
-    """`POST /api/v3/img2img`. Numbers may come as strings; null, "" and "null" mean absent."""
+class ImageRequest(BaseModel):
+    """What every version takes. Numbers may come as strings; null, "" and "null" mean absent."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, coerce_numbers_to_str=True)
 
-    prompt: Annotated[Text, Field(min_length=1, description="What to paint")]
-    init_image: Annotated[str, Field(description="A URL, base64, or a data URI: PNG, JPEG or WebP")]
+    model_id: Annotated[str | None, Field(description="Where the version lets one choose")] = None
+    prompt: Annotated[Text, Field(description="What to paint")] = ""
+    init_image: Annotated[
+        str | None,
+        Field(description="A URL, base64, or a data URI: PNG, JPEG or WebP"),
+        BeforeValidator(_one_image),
+    ] = None
     mask_image: Annotated[
         str | None, Field(description="Same forms; white is repainted, black is kept")
     ] = None
@@ -90,11 +119,7 @@ class Img2ImgRequest(BaseModel):
     height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
         None
     )
-    samples: Annotated[
-        int,
-        Field(ge=1, description="Images, 1 to 4; more counts as 4"),
-        AfterValidator(_at_most_4),
-    ] = 1
+    samples: Annotated[int, Field(ge=1, description="Images, 1 to 4; more counts as 4")] = 1
     num_inference_steps: Annotated[
         int,
         Field(
@@ -146,15 +171,24 @@ class Img2ImgRequest(BaseModel):
     ] = None
 
     @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> "Img2ImgRequest":
+    def read(cls, fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> "ImageRequest":
         """The request in these fields; raises InvalidFields that says what is wrong with each."""
+        missing = {name: [REQUIRED] for name in _needed(dialect, kind) if name not in fields}
         try:
-            return cls.model_validate(fields)
+            request = cls.model_validate({**dialect.defaults, **fields})
         except ValidationError as error:
-            raise InvalidFields(_explain(error)) from None
+            raise InvalidFields(missing | _explain(error)) from None
+        if missing:
+            raise InvalidFields(missing)
+        if kind == "text2img":  # some clients send one form for everything
+            return request.model_copy(update={"init_image": None, "mask_image": None})
+        return request
 
     def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: Choice) -> Job:
-        """The job, with every default decided; its images are still as they came."""
+        """The job, with every default decided; its images are still as they came.
+
+        Raises InvalidFields for what the model or the version does not allow.
+        """
         enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
         limits = card.limits
         seed = new_seed() if self.seed is None else self.seed
@@ -170,15 +204,15 @@ class Img2ImgRequest(BaseModel):
                 negative_prompt=self.negative_prompt or card.negative_prompt,
                 init_image=self.init_image,
                 mask_image=self.mask_image,
-                width=_side("width", self.width, card),
-                height=_side("height", self.height, card),
+                width=_side("width", self.width, card, dialect),
+                height=_side("height", self.height, card, dialect),
                 steps=min(self.num_inference_steps, limits.max_steps),
                 strength=card.strength(self.strength, masked=self.mask_image is not None),
                 guidance_scale=self.guidance_scale,
                 scheduler=scheduler.name,
                 scheduler_options=scheduler.options,
                 clip_skip=self.clip_skip,
-                seeds=sample_seeds(seed, min(self.samples, limits.max_samples)),
+                seeds=sample_seeds(seed, self._samples(card, dialect)),
                 base64=self.base64,
             ),
             webhook=self.webhook,
@@ -191,34 +225,50 @@ class Img2ImgRequest(BaseModel):
             },
         )
 
+    def _samples(self, card: ModelCard, dialect: Dialect) -> int:
+        most = min(MOST_SAMPLES, card.limits.max_samples)
+        if dialect.is_modern and self.samples > most:
+            raise InvalidFields.of("samples", f"must be between 1 and {most}, got {self.samples}")
+        # Older clients ask for more than there is and expect the most there is.
+        return min(self.samples, most)
 
-def _side(name: str, pixels: int | None, card: ModelCard) -> int | None:
+
+def _needed(dialect: Dialect, kind: Kind) -> list[str]:
+    needed = ["model_id"] if dialect.names_model else []
+    if dialect.needs_prompt or kind == "text2img":
+        needed.append("prompt")
+    return [*needed, *IMAGES[kind]]
+
+
+def _side(name: str, pixels: int | None, card: ModelCard, dialect: Dialect) -> int | None:
     if pixels is None:
         return None
     limits = card.limits
     if not limits.min_side <= pixels <= limits.max_side:
         allowed = f"between {limits.min_side} and {limits.max_side}"
         raise InvalidFields.of(name, f"must be {allowed}, got {pixels}")
+    if dialect.is_modern and pixels % limits.multiple:
+        raise InvalidFields.of(name, f"must be divisible by {limits.multiple}, got {pixels}")
     return pixels - pixels % limits.multiple
 
 
 def _explain(error: ValidationError) -> dict[str, list[str]]:
-    """Field -> sentences; long values and anything but a plain value are not repeated."""
-    texts: dict[str, list[str]] = {}
+    """Field -> reasons; long values and anything but a plain value are not repeated."""
+    reasons: dict[str, list[str]] = {}
     for entry in error.errors(include_url=False):
-        field, reason, given = (
-            str(entry["loc"][0]),
-            entry["msg"].removeprefix("Value error, "),
-            entry["input"],
+        given = entry["input"]
+        is_short = isinstance(given, int | float) or (
+            isinstance(given, str) and len(given) <= SHOWN
         )
-        name = field.replace("_", " ")
-        if entry["type"] == "missing":
-            text = f"The {name} field is required."
-        else:
-            shown = isinstance(given, int | float) or (
-                isinstance(given, str) and len(given) <= SHOWN
-            )
-            got = f", got {given!a}" if shown else ""
-            text = f"The {name} is invalid: {reason[0].lower()}{reason[1:]}{got}."
-        texts.setdefault(field, []).append(text)
-    return texts
+        got = f", got {given!a}" if is_short else ""
+        reasons.setdefault(str(entry["loc"][0]), []).append(f"{_reason(entry)}{got}")
+    return reasons
+
+
+def _reason(entry: ErrorDetails) -> str:
+    """What is wrong, to be read after the field's name."""
+    kind = entry["type"]
+    text = REASONS.get(kind) or REASONS.get(kind.partition("_")[0])
+    if text is None:
+        return entry["msg"].removeprefix("Value error, ")
+    return text.format(**entry.get("ctx", {}))

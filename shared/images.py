@@ -3,6 +3,7 @@
 MAX_BYTES = 12 * 2**20
 """Of one image, however it comes."""
 KINDS = "PNG, JPEG or WebP"
+CONTENT_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
 def sniff(data: bytes) -> str | None:

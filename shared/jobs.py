@@ -43,12 +43,12 @@ class Params(Frozen):
     prompt: str
     """As it is run, enhancement included."""
     negative_prompt: str = ""
-    init_image: str
-    """`https://...`, or the key of an uploaded object (`inputs/...`)."""
+    init_image: str | None = None
+    """`https://...`, or the key of an uploaded object (`inputs/...`); None: from the text alone."""
     mask_image: str | None = None
     """Same forms; white is repainted."""
     width: int | None = None
-    """Pixels; None: the init image's, rounded down to what the model takes."""
+    """Pixels; None: the init image's, rounded down to what the model takes, or the model's own."""
     height: int | None = None
     steps: int
     strength: float
@@ -97,9 +97,14 @@ class Job(Frozen):
 
     def attempt_prefix(self, generation: int) -> str:
         """The file prefix of an attempt: no attempt writes over another's objects."""
-        if generation == 1:
-            return self.file_prefix
-        return str(uuid.uuid5(uuid.UUID(self.file_prefix), str(generation)))
+        return attempt_prefix(self.file_prefix, generation)
+
+
+def attempt_prefix(file_prefix: str, generation: int) -> str:
+    """The file prefix of an attempt of the job with this one."""
+    if generation == 1:
+        return file_prefix
+    return str(uuid.uuid5(uuid.UUID(file_prefix), str(generation)))
 
 
 class Result(Frozen):

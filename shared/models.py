@@ -1,5 +1,6 @@
 """The model registry: the allow-list of what this deployment can run, read from `models.yaml`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +80,9 @@ class Registry:
     def get(self, model_id: str) -> ModelCard | None:
         """The card of a model, or None when it is not on the list."""
         return self._cards.get(model_id)
+
+    def __iter__(self) -> Iterator[ModelCard]:
+        return iter(self._cards.values())
 
     def in_pools(self, pools: set[str]) -> list[ModelCard]:
         """The models that workers of these pools serve."""

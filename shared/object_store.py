@@ -1,5 +1,6 @@
 """Images in one bucket: our words over boto3; nothing of S3 leaves this file but its errors."""
 
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ DELETE_AT_ONCE = 1000
 LONGEST_LINK = timedelta(days=7)
 """What S3's signatures allow."""
 
+
+OWN_IMAGE = re.compile(r"(generations/[0-9a-f-]{36}-[0-9]{1,3}|uploads/[0-9a-f]{32})\.[a-z]{3,4}")
+"""Keys that links of ours lead to, where they are images."""
 
 STORE_ERRORS = (BotoCoreError, ClientError)
 """What the store raises when it is away, full, or refuses us."""
@@ -124,17 +128,30 @@ class ObjectStore:
             if errors := answer.get("Errors"):
                 raise OSError(f"not deleted: {errors[0]}")
 
+    def own_key(self, url: str) -> str | None:
+        """The key of an image behind a link of ours; None for any other address."""
+        address = url.partition("?")[0]
+        for base in self._bases:
+            if address.startswith(f"{base}/") and OWN_IMAGE.fullmatch(address[len(base) + 1 :]):
+                return address[len(base) + 1 :]
+        return None
+
     def links(self, keys: Iterable[str]) -> list[str]:
         """Where a client gets these objects, as `IMG2IMG_OUTPUT_LINKS` says."""
         match self._settings.output_links:
             case "presigned":
                 return [self._presigned(key) for key in keys]
             case "public":
-                base = self._settings.output_base_url
-                base = base or f"{self._s3.meta.endpoint_url}/{self._bucket}"
+                base, _ = self._bases
             case "proxied":
-                base = self._settings.public_url
-        return [f"{base.rstrip('/')}/{key}" for key in keys]
+                _, base = self._bases
+        return [f"{base}/{key}" for key in keys]
+
+    @property
+    def _bases(self) -> tuple[str, str]:
+        """Where links to the bucket and to the API's own routes begin."""
+        bucket = self._settings.output_base_url or f"{self._s3.meta.endpoint_url}/{self._bucket}"
+        return bucket.rstrip("/"), self._settings.public_url.rstrip("/")
 
     def _presigned(self, key: str) -> str:
         lifetime = min(self._settings.link_lifetime, LONGEST_LINK)
@@ -148,6 +165,11 @@ class ObjectStore:
 def output_key(prefix: str, index: int, extension: str = "png") -> str:
     """Where an attempt puts its image number `index`, from 0."""
     return f"generations/{prefix}-{index}.{extension}"
+
+
+def upload_key(extension: str) -> str:
+    """A new place for an image that a client uploads ahead; its name is all it takes to read it."""
+    return f"uploads/{secrets.token_hex(16)}.{extension}"
 
 
 def input_key() -> str:

@@ -56,11 +56,15 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
     match record.state:
         case JobState.SUCCEEDED:
             assert record.result is not None
+            outputs = links(record.result.keys)
             return {
                 "status": "success",
                 "generationTime": record.result.seconds,
                 "id": job_id,
-                "output": links(record.result.keys),
+                "request_id": str(job_id),
+                "output": outputs,
+                "proxy_links": outputs,
+                "webhook_status": record.webhook_status,
                 "meta": meta(record),
             }
         case JobState.FAILED:
@@ -69,6 +73,7 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
             return {
                 "status": "failed",
                 "id": job_id,
+                "request_id": str(job_id),
                 "message": message,
                 "messege": message,
                 "output": [],

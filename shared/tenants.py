@@ -30,6 +30,8 @@ class Tenant(BaseModel):
     """`whsec_...`; without one the deployment's own signs."""
     weight: float = Field(default=1.0, gt=0, le=100)
     """Turns in the queue, relative to others."""
+    errors_as_200: bool | None = None
+    """Whether its errors come under HTTP 200; None: as the deployment does it."""
     most_live: int = Field(default=1000, ge=1)
     """Jobs queued or running at a time."""
 

@@ -1,21 +1,25 @@
-"""Make images, and hand out the finished ones."""
+"""Make images, by each version's paths, and hand out the finished ones."""
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Response
 
 from api.dependencies import Caller, Fields, FrontDoor
-from api.dialects import V3
-from api.requests import Img2ImgRequest
+from api.dialects import DIALECTS, Dialect, Kind
+from api.requests import ImageRequest
+from shared.jobs import attempt_prefix
+from shared.object_store import ObjectStore, StoredObject
 
 router = APIRouter(tags=["images"])
 
-OUTPUT_NAME = re.compile(r"[0-9a-f-]{36}-[0-9]{1,3}\.(png|base64)")
+OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|base64))")
 NO_IMAGE = "No such image, or it has expired"
 
-_SCHEMA = Img2ImgRequest.model_json_schema(by_alias=False)
+_SCHEMA = ImageRequest.model_json_schema(by_alias=False)
 _SCHEMA["properties"] |= {"key": {"type": "string", "description": "API key"}}
 _EXAMPLE = {
     "key": "YOUR_KEY",
@@ -40,6 +44,12 @@ _BODY = {
         },
     }
 }
+ANSWERS = "Answers `success` when it is done in time, else `processing`."
+WHAT: dict[Kind, str] = {
+    "text2img": "Paint from a text.",
+    "img2img": "Paint over an image.",
+    "inpaint": "Paint where a mask is white.",
+}
 
 
 def asked_wait(prefer: str | None) -> float | None:
@@ -52,29 +62,63 @@ def asked_wait(prefer: str | None) -> float | None:
     return 0 if "respond-async" in asked else None
 
 
-@router.post("/api/v3/img2img", openapi_extra=_BODY)
-async def img2img(
-    fields: Fields,
-    tenant: Caller,
-    door: FrontDoor,
-    prefer: Annotated[str | None, Header()] = None,
-    idempotency_key: Annotated[str, Header(max_length=255)] = "",
-) -> dict[str, Any]:
-    """Paint over an image. Answers `success` when it is done in time, else `processing`."""
-    return await door.submit(
-        fields, tenant, V3, wait=asked_wait(prefer), idempotency_key=idempotency_key
-    )
+def _makes(kind: Kind, dialect: Dialect) -> Callable[..., Awaitable[dict[str, Any]]]:
+    async def make(
+        fields: Fields,
+        tenant: Caller,
+        door: FrontDoor,
+        prefer: Annotated[str | None, Header()] = None,
+        idempotency_key: Annotated[str, Header(max_length=255)] = "",
+    ) -> dict[str, Any]:
+        return await door.submit(
+            fields,
+            tenant,
+            dialect,
+            kind,
+            wait=asked_wait(prefer),
+            idempotency_key=idempotency_key,
+        )
+
+    return make
+
+
+for _dialect in DIALECTS.values():
+    for _path, _kind in _dialect.kinds.items():
+        router.add_api_route(
+            f"{_dialect.prefix}{_path}",
+            _makes(_kind, _dialect),
+            methods=["POST"],
+            name=f"{_kind} ({_dialect.name})",
+            description=f"{WHAT[_kind]} {ANSWERS}",
+            openapi_extra=_BODY,
+        )
 
 
 @router.head("/generations/{name}", include_in_schema=False)
 @router.get("/generations/{name}", response_class=Response)
 async def generation(name: str, door: FrontDoor) -> Response:
     """A finished image. Its name is the permission to read it."""
-    if not OUTPUT_NAME.fullmatch(name):
+    if not (parts := OUTPUT_NAME.fullmatch(name)):
         raise HTTPException(404, NO_IMAGE)
-    try:
-        stored = await asyncio.to_thread(door.store.get, f"generations/{name}")
-    except FileNotFoundError:
-        raise HTTPException(404, NO_IMAGE) from None
+    stored = await asyncio.to_thread(
+        _stored, door.store, *parts.groups(), attempts=door.settings.max_attempts
+    )
+    return image_response(stored)
+
+
+def image_response(stored: StoredObject) -> Response:
+    """An object as a browser may show it."""
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return Response(stored.body, media_type=stored.content_type, headers=headers)
+
+
+def _stored(store: ObjectStore, prefix: str, rest: str, *, attempts: int) -> StoredObject:
+    """The object, also where a later attempt made it than the one that a future link names."""
+    try:
+        prefixes = [attempt_prefix(prefix, number) for number in range(1, 1 + attempts)]
+    except ValueError:  # not a UUID after all
+        raise HTTPException(404, NO_IMAGE) from None
+    for one in prefixes:
+        with suppress(FileNotFoundError):
+            return store.get(f"generations/{one}{rest}")
+    raise HTTPException(404, NO_IMAGE)

@@ -1,25 +1,55 @@
-"""Ask about jobs."""
+"""Ask about jobs, by each version's paths."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
 from api.answers import not_found
-from api.dependencies import Caller, FrontDoor
+from api.dependencies import Caller, Fields, FrontDoor
+from api.dialects import DIALECTS, Dialect
+from api.errors import REQUIRED, InvalidFields, always_200
 
 router = APIRouter(tags=["jobs"])
 
 JOB_ID = re.compile(r"[0-9]{1,16}")
 
+Fetch = Callable[..., Awaitable[Any]]
 
-@router.post("/api/v3/fetch/{job_id}")
-async def fetch(job_id: str, tenant: Caller, door: FrontDoor) -> dict[str, Any]:
-    """The result of an earlier request, or how far it is."""
-    if not JOB_ID.fullmatch(job_id):
-        return not_found(None)
-    record = await door.submissions.find(int(job_id), tenant.tenant)
-    return await door.answer(record) if record else not_found(int(job_id))
+
+def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
+    async def fetch_by_path(job_id: str, tenant: Caller, door: FrontDoor, request: Request) -> Any:
+        """The result of an earlier request, or how far it is."""
+        known = int(job_id) if JOB_ID.fullmatch(job_id) else None
+        record = known and await door.submissions.find(known, tenant.tenant)
+        if record:
+            return await door.answer(record)
+        says_ok = not dialect.is_modern or always_200(request, door.settings.errors_as_200)
+        return JSONResponse(not_found(known), 200 if says_ok else 404)
+
+    async def fetch_by_field(
+        fields: Fields, tenant: Caller, door: FrontDoor, request: Request
+    ) -> Any:
+        """The same, with the id in the field `request_id`."""
+        if "request_id" not in fields:
+            raise InvalidFields.of("request_id", REQUIRED)
+        return await fetch_by_path(str(fields["request_id"]), tenant, door, request)
+
+    return fetch_by_path, fetch_by_field
+
+
+for _dialect in DIALECTS.values():
+    _by_path, _by_field = _fetches(_dialect)
+    for _path, _fetch in (
+        (_dialect.fetch_path.format(id="{job_id}"), _by_path),
+        (_dialect.fetch_path.removesuffix("/{id}"), _by_field),
+    ):
+        for _method in ("POST", "GET"):
+            router.add_api_route(
+                _path, _fetch, methods=[_method], name=f"fetch ({_dialect.name}, {_method})"
+            )
 
 
 @router.post("/api/v3/system_load")
@@ -28,3 +58,14 @@ async def system_load(_: Caller, door: FrontDoor) -> dict[str, Any]:
     load = await door.submissions.load(door.model.pool)
     waits = load.eta(load.waiting) if load.waiting else 0
     return {"queue_num": load.waiting, "queue_time": waits, "status": "ok"}
+
+
+@router.get("/api/v6/processing/request_count", name="request_count (GET)")
+@router.post("/api/v6/processing/request_count")
+async def request_count(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+    """The caller's jobs that wait or run."""
+    return {
+        "status": "success",
+        "processing_count": await door.submissions.live(tenant.tenant),
+        "message": "Current processing request count retrieved successfully",
+    }

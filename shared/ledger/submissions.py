@@ -113,6 +113,10 @@ class Submissions:
         record = read(fields)
         return record if record and record.job.tenant == tenant else None
 
+    async def live(self, tenant: str) -> int:
+        """Jobs of the tenant that wait or run."""
+        return await self._redis.scard(f"live:{tenant}")
+
     async def ahead(self, record: JobRecord) -> int:
         """Jobs of the same pool that were accepted before it and still wait."""
         rank = await self._redis.zrank(f"waiting:{record.job.pool}", str(record.job.id))

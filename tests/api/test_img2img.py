@@ -25,7 +25,8 @@ async def test_the_documented_request_answers_processing(client, request_body):
     body = answer.json()
     assert answer.status_code == 200
     assert set(body) == {
-        "status", "tip", "eta", "message", "messege", "fetch_result", "id", "output", "meta",
+        "status", "tip", "eta", "message", "messege", "fetch_result", "id", "request_id", "output",
+        "future_links", "webhook_status", "meta",
     }  # fmt: skip
     assert (body["status"], body["output"]) == ("processing", [])
     assert body["fetch_result"] == f"https://img.example.com/api/v3/fetch/{body['id']}"
@@ -56,7 +57,10 @@ async def test_a_waiting_caller_gets_the_result_itself(client, request_body, att
     answer = await asking
 
     body = answer.json()
-    assert set(body) == {"status", "generationTime", "id", "output", "meta"}
+    assert set(body) == {
+        "status", "generationTime", "id", "request_id", "output", "proxy_links", "webhook_status",
+        "meta",
+    }  # fmt: skip
     assert (body["status"], body["id"], body["generationTime"]) == ("success", job.id, 1.25)
     assert body["output"] == [f"https://img.example.com/generations/{job.file_prefix}-0.png"]
     assert body["meta"]["file_prefix"] == job.file_prefix

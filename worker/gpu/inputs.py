@@ -18,10 +18,14 @@ Fetch = Callable[[str, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """(height, width, 3) RGB, and (height, width) of 0 or 255 where there is a mask."""
+    """The size to paint, and what to start from."""
 
-    image: Pixels
-    mask: Pixels | None
+    width: int
+    height: int
+    image: Pixels | None = None
+    """(height, width, 3) RGB."""
+    mask: Pixels | None = None
+    """(height, width), 0 or 255."""
 
 
 def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
@@ -32,8 +36,11 @@ def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
             return await outbound.download(url)
 
     def fetch(source: str, field: str) -> bytes:
-        if source.startswith("inputs/"):
-            return store.get(source).body
+        if key := source if source.startswith("inputs/") else store.own_key(source):
+            try:
+                return store.get(key).body
+            except FileNotFoundError:
+                raise BadInput(f"The {field} is not there any more") from None
         try:
             return asyncio.run(download(source))
         except OutboundError as error:
@@ -45,9 +52,12 @@ def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
 
 def prepare(params: Params, limits: Limits, fetch: Fetch) -> Inputs:
     """The pixels of a job; raises BadInput that names the field."""
+    if params.init_image is None:
+        own = (limits.default_side, limits.default_side)
+        return Inputs(*images.target_size(own, params.width, params.height, limits))
     image = images.decode(fetch(params.init_image, "init_image"), "init_image")
     width, height = images.target_size(image.size, params.width, params.height, limits)
     mask = None
     if params.mask_image:
         mask = images.mask_pixels(fetch(params.mask_image, "mask_image"), width, height)
-    return Inputs(images.init_pixels(image, width, height), mask)
+    return Inputs(width, height, images.init_pixels(image, width, height), mask)

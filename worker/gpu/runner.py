@@ -93,12 +93,11 @@ class JobRunner:
         finally:
             # When one fails or is late, nobody waits for the rest: the device is for other jobs.
             held.let_go()
-        height, width, _ = inputs.image.shape
         return Result(
             keys=tuple(keys),
             file_prefix=prefix,
-            width=width,
-            height=height,
+            width=inputs.width,
+            height=inputs.height,
             scheduler=samples[0].done.result().scheduler or params.scheduler,
             seconds=round(time.monotonic() - started, 3),
         )
@@ -122,7 +121,6 @@ class JobRunner:
 
 def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sample]:
     params = attempt.job.params
-    height, width, _ = inputs.image.shape
     return [
         Sample(
             job_id=attempt.job.id,
@@ -131,8 +129,8 @@ def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sampl
             negative_prompt=params.negative_prompt,
             image=inputs.image,
             mask=inputs.mask,
-            height=height,
-            width=width,
+            height=inputs.height,
+            width=inputs.width,
             steps=params.steps,
             strength=params.strength,
             guidance_scale=params.guidance_scale,

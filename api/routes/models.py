@@ -1,0 +1,56 @@
+"""What this deployment runs, as each version asks for it."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import Caller, Fields, FrontDoor
+from api.dialects import ENTERPRISE
+from shared.models import ModelCard
+from shared.schedulers import SCHEDULERS
+
+router = APIRouter(tags=["models"])
+
+
+async def model_list(_: Caller, door: FrontDoor) -> list[dict[str, Any]]:
+    """Every model, as a bare list."""
+    return [_shown(card) for card in door.registry]
+
+
+async def get_all_models(_: Caller, door: FrontDoor) -> dict[str, Any]:
+    """Every model."""
+    return {"status": "success", "models": [_shown(card) for card in door.registry]}
+
+
+async def verify_model(fields: Fields, _: Caller, door: FrontDoor) -> dict[str, Any]:
+    """Whether a model can be asked for."""
+    card = door.card(fields.get("model_id"))
+    return {"status": "success", "message": "Model is ready to use", **_shown(card)}
+
+
+async def schedulers_list(_: Caller) -> dict[str, Any]:
+    """The schedulers that run; see the documentation for the names that stand for others."""
+    return {"status": "success", "schedulers": list(SCHEDULERS)}
+
+
+async def system_details(_: Caller, door: FrontDoor) -> dict[str, Any]:
+    """What waits, and who works on it, for every pool."""
+    loads = {pool: await door.submissions.load(pool) for pool in sorted(door.registry.pools)}
+    pools = {
+        pool: {"queue_num": load.waiting, "slots": load.slots, "seconds_per_job": load.seconds}
+        for pool, load in loads.items()
+    }
+    return {"status": "success", "message": "Operation completed successfully", "pools": pools}
+
+
+def _shown(card: ModelCard) -> dict[str, Any]:
+    limits = card.limits.model_dump()
+    return {"model_id": card.model_id, "family": card.family, "licence": card.licence, **limits}
+
+
+for _path in ("/api/v3/dreambooth/model_list", "/api/v4/dreambooth/model_list"):
+    router.add_api_route(_path, model_list, methods=["POST", "GET"])
+for _prefix in ENTERPRISE:
+    for _handler in (get_all_models, verify_model, schedulers_list, system_details):
+        _path = f"{_prefix}/{_handler.__name__}"
+        router.add_api_route(_path, _handler, methods=["POST", "GET"])
