@@ -18,7 +18,7 @@ from pydantic import (
 
 from api.dialects import Dialect
 from api.errors import InvalidFields
-from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
+from shared.jobs import MAX_SEED, Cover, Job, Params, new_job_id, new_seed, sample_seeds
 from shared.models import ModelCard
 from shared.schedulers import Algorithm, Choice
 
@@ -42,6 +42,10 @@ def _no_control_characters(text: str) -> str:
 
 def _random_when_negative(seed: Any) -> Any:
     return None if str(seed).strip() == "-1" else seed
+
+
+def _black_when_blank(cover: Any) -> Any:
+    return "black" if cover == "blank" else cover
 
 
 def _at_most_4(samples: int) -> int:
@@ -130,8 +134,11 @@ class Img2ImgRequest(BaseModel):
     ] = None
     enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
     safety_checker: Annotated[
-        bool, Field(description="Accepted; meta.safety_checker says which checker really ran")
+        bool, Field(description="Replace unsafe pictures; meta.safety_checker says if it ran")
     ] = True
+    safety_checker_type: Annotated[
+        Cover, Field(description="By what; blank means black"), BeforeValidator(_black_when_blank)
+    ] = "sensitive_content_text"
     seed: Annotated[
         int | None,
         Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
@@ -180,6 +187,8 @@ class Img2ImgRequest(BaseModel):
                 clip_skip=self.clip_skip,
                 seeds=sample_seeds(seed, min(self.samples, limits.max_samples)),
                 base64=self.base64,
+                safety_checker=self.safety_checker,
+                safety_checker_type=self.safety_checker_type,
             ),
             webhook=self.webhook,
             track_id=self.track_id,

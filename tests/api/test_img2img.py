@@ -56,7 +56,9 @@ async def test_a_waiting_caller_gets_the_result_itself(client, request_body, att
     answer = await asking
 
     body = answer.json()
-    assert set(body) == {"status", "generationTime", "id", "output", "meta"}
+    assert set(body) == {
+        "status", "generationTime", "id", "output", "nsfw_content_detected", "meta",
+    }  # fmt: skip
     assert (body["status"], body["id"], body["generationTime"]) == ("success", job.id, 1.25)
     assert body["output"] == [f"https://img.example.com/generations/{job.file_prefix}-0.png"]
     assert body["meta"]["file_prefix"] == job.file_prefix
