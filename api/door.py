@@ -197,7 +197,7 @@ def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
         return choose(
             request.scheduler,
             card.scheduler,
-            fits=fitting(card.family, masked=request.mask_image is not None),
+            fits=fitting(card.family, request.start),
             karras=request.use_karras_sigmas,
             algorithm=request.algorithm_type,
         )

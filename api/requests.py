@@ -19,9 +19,9 @@ from pydantic_core import ErrorDetails
 
 from api.dialects import Dialect, Kind
 from api.errors import REQUIRED, InvalidFields
-from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
+from shared.jobs import MAX_SEED, Cover, Job, Params, new_job_id, new_seed, sample_seeds
 from shared.models import ModelCard
-from shared.schedulers import Algorithm, Choice
+from shared.schedulers import Algorithm, Choice, Start
 
 QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resolution"
 """What `enhance_prompt` appends."""
@@ -71,6 +71,10 @@ def _one_image(images: Any) -> Any:
     if len(images) != 1:
         raise ValueError(f"must be one image, got {len(images)}")
     return images[0]
+
+
+def _black_when_blank(cover: Any) -> Any:
+    return "black" if cover == "blank" else cover
 
 
 def _small(value: Any) -> Any:
@@ -155,8 +159,11 @@ class ImageRequest(BaseModel):
     ] = None
     enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
     safety_checker: Annotated[
-        bool, Field(description="Accepted; meta.safety_checker says which checker really ran")
+        bool, Field(description="Replace unsafe pictures; meta.safety_checker says if it ran")
     ] = True
+    safety_checker_type: Annotated[
+        Cover, Field(description="By what; blank means black"), BeforeValidator(_black_when_blank)
+    ] = "sensitive_content_text"
     seed: Annotated[
         int | None,
         Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
@@ -214,6 +221,8 @@ class ImageRequest(BaseModel):
                 clip_skip=self.clip_skip,
                 seeds=sample_seeds(seed, self._samples(card, dialect)),
                 base64=self.base64,
+                safety_checker=self.safety_checker,
+                safety_checker_type=self.safety_checker_type,
             ),
             webhook=self.webhook,
             track_id=self.track_id,
@@ -224,6 +233,13 @@ class ImageRequest(BaseModel):
                 "vae": None,
             },
         )
+
+    @property
+    def start(self) -> Start:
+        """What it starts from."""
+        if self.mask_image is not None:
+            return "mask"
+        return "text" if self.init_image is None else "image"
 
     def _samples(self, card: ModelCard, dialect: Dialect) -> int:
         most = min(MOST_SAMPLES, card.limits.max_samples)

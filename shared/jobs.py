@@ -3,7 +3,7 @@
 import secrets
 import uuid
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,8 @@ from shared.schedulers import Options
 MAX_JOB_ID = 2**52
 """Ids stay exact in JSON numbers, whatever reads them."""
 MAX_SEED = 2**32
+Cover = Literal["sensitive_content_text", "blur", "pixelate", "black"]
+"""What is handed out in place of an unsafe picture."""
 
 
 class JobState(StrEnum):
@@ -63,6 +65,9 @@ class Params(Frozen):
     """One per sample."""
     base64: bool = False
     """Whether the outputs are base64 text objects."""
+    safety_checker: bool = False
+    """Whether the pictures shall be checked; a deployment may check them all, or none."""
+    safety_checker_type: Cover = "sensitive_content_text"
 
     @property
     def samples(self) -> int:
@@ -116,6 +121,8 @@ class Result(Frozen):
     height: int
     scheduler: str
     """The one that really ran."""
+    unsafe: tuple[bool, ...] = ()
+    """By sample; empty where nothing checked the pictures."""
     seconds: float
     """From claim to stored images."""
 

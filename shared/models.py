@@ -64,18 +64,35 @@ class ModelCard(BaseModel):
         return 1.0 if self.family in EDITORS and not masked else asked
 
 
+class Safety(BaseModel):
+    """Who looks at finished pictures, where a model's folder brings no safety checker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Path | None = None
+    """A folder with a `StableDiffusionSafetyChecker`; relative as those of models are."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    required: bool = False
+    """Whether every picture is checked, whatever its request says: no worker starts without."""
+
+
 class Registry:
     """Models by id."""
 
-    def __init__(self, cards: list[ModelCard]) -> None:
+    def __init__(self, cards: list[ModelCard], safety: Safety | None = None) -> None:
         self._cards = {card.model_id: card for card in cards}
+        self.safety = safety or Safety()
 
     @classmethod
     def read(cls, path: Path, *, models_dir: Path) -> "Registry":
         """Read the models file; raises `ValidationError` naming the field that is wrong."""
-        entries = yaml.safe_load(path.read_text())["models"]
-        cards = [ModelCard(model_id=model_id, **entry) for model_id, entry in entries.items()]
-        return cls([c.model_copy(update={"source": models_dir / c.source}) for c in cards])
+        document = yaml.safe_load(path.read_text())
+        entries = document["models"].items()
+        cards = [ModelCard(model_id=model_id, **entry) for model_id, entry in entries]
+        safety = Safety(**document.get("safety_checker") or {})
+        if safety.source:
+            safety = safety.model_copy(update={"source": models_dir / safety.source})
+        return cls([c.model_copy(update={"source": models_dir / c.source}) for c in cards], safety)
 
     def get(self, model_id: str) -> ModelCard | None:
         """The card of a model, or None when it is not on the list."""

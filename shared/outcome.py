@@ -29,8 +29,10 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "negative_prompt": params.negative_prompt,
         "outdir": "out",
         "prompt": params.prompt,
-        "safety_checker": "none",
-        "safetychecker": "none",
+        "nsfw_content_detected": list(result.unsafe) if result and result.unsafe else None,
+        "safety_checker": _checker(record),
+        "safetychecker": _checker(record),
+        "safety_checker_type": params.safety_checker_type if result and result.unsafe else None,
         "scheduler": result.scheduler if result else params.scheduler,
         "seed": params.seeds[0],
         "seeds": list(params.seeds),
@@ -39,6 +41,12 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "use_karras_sigmas": _yes_no(params.scheduler_options.get(KARRAS)),
         "base64": _yes_no(params.base64),
     }
+
+
+def _checker(record: JobRecord) -> str:
+    if record.result and record.result.unsafe:
+        return "yes"
+    return "none" if record.job.params.safety_checker else "no"
 
 
 def _yes_no(value: object) -> str | None:
@@ -64,6 +72,8 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
                 "request_id": str(job_id),
                 "output": outputs,
                 "proxy_links": outputs,
+                # One boolean, as clients know it: a list would be true whatever it holds.
+                "nsfw_content_detected": any(record.result.unsafe),
                 "webhook_status": record.webhook_status,
                 "meta": meta(record),
             }

@@ -45,12 +45,23 @@ UNFIT = {
 }
 """Names of the public list that the model's own scheduler stands in for, and why."""
 
-FLOW_FITS: dict[str, frozenset[str]] = {
-    "flux": frozenset(),
-    "kontext": frozenset({"UniPCMultistepScheduler"}),
+Start = Literal["text", "image", "mask"]
+"""What a request starts from: its text alone, an image, or an image and a mask."""
+FROM_TEXT = frozenset(
+    {
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "UniPCMultistepScheduler",
+    }
+)
+NONE: frozenset[str] = frozenset()
+FLOW_FITS: dict[str, dict[Start, frozenset[str]]] = {
+    "flux": {"text": FROM_TEXT, "image": NONE, "mask": NONE},
+    "kontext": {"text": FROM_TEXT, "image": frozenset({"UniPCMultistepScheduler"}), "mask": NONE},
 }
-"""Families of flow-matching models, and what can serve an image without a mask there, without
-options; for everything else the model's own scheduler stands in."""
+"""Families of flow-matching models, and what can serve there without options; for everything else
+the model's own scheduler stands in. From text a checkpoint may take fewer, as its result says."""
 
 A1111: dict[str, tuple[str, Options]] = {
     "Euler": ("EulerDiscreteScheduler", {}),
@@ -85,10 +96,9 @@ class UnknownScheduler(ValueError):
     """The name is on no list; the text says which names are."""
 
 
-def fitting(family: str, *, masked: bool) -> frozenset[str] | None:
-    """The classes that can serve an init image beside the model's own; None: every one."""
-    fits = FLOW_FITS.get(family)
-    return frozenset() if fits and masked else fits
+def fitting(family: str, start: Start) -> frozenset[str] | None:
+    """The classes that can serve a family beside the model's own; None: every one."""
+    return FLOW_FITS[family][start] if family in FLOW_FITS else None
 
 
 def choose(

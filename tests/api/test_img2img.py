@@ -58,8 +58,8 @@ async def test_a_waiting_caller_gets_the_result_itself(client, request_body, att
 
     body = answer.json()
     assert set(body) == {
-        "status", "generationTime", "id", "request_id", "output", "proxy_links", "webhook_status",
-        "meta",
+        "status", "generationTime", "id", "request_id", "output", "proxy_links",
+        "nsfw_content_detected", "webhook_status", "meta",
     }  # fmt: skip
     assert (body["status"], body["id"], body["generationTime"]) == ("success", job.id, 1.25)
     assert body["output"] == [f"https://img.example.com/generations/{job.file_prefix}-0.png"]

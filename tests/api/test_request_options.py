@@ -1,7 +1,10 @@
 """Fields that say how a picture is sampled, and what meta says of them."""
 
+from typing import get_args
+
 import pytest
 
+from shared.jobs import Cover
 from shared.schedulers import A1111, SCHEDULERS, UNFIT
 from tests.api.test_img2img import URL
 
@@ -86,3 +89,37 @@ async def test_an_unknown_scheduler_is_answered_with_the_known_ones(client, requ
 @pytest.mark.parametrize(("given", "shown"), [(None, None), ("2", 2), (8, 8)])
 async def test_clip_skip_is_shown(client, request_body, given, shown):
     assert (await meta_of(client, request_body, clip_skip=given))["clip_skip"] == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, (True, "sensitive_content_text")),
+        ({"safety_checker": "no"}, (False, "sensitive_content_text")),
+        ({"safety_checker": "true", "safety_checker_type": "blur"}, (True, "blur")),
+        ({"safety_checker_type": "pixelate"}, (True, "pixelate")),
+        ({"safety_checker_type": "blank"}, (True, "black")),
+        ({"safety_checker_type": ""}, (True, "sensitive_content_text")),
+    ],
+)
+async def test_a_worker_is_told_whether_to_check_and_what_to_show_instead(
+    client, request_body, attempts, redis, fields, told
+):
+    del request_body["safety_checker"]
+    answer = await client.post(URL, json=request_body | fields)
+
+    (job_id,) = redis.zrange("published:default", 0, 0)
+    params = attempts.claim(job_id, "1", "worker:1").job.params
+
+    assert (params.safety_checker, params.safety_checker_type) == told
+    # Nothing has been checked yet.
+    assert answer.json()["meta"]["safety_checker"] == ("none" if told[0] else "no")
+
+
+async def test_an_unknown_safety_checker_type_is_answered_with_the_known_ones(client, request_body):
+    answer = await client.post(URL, json=request_body | {"safety_checker_type": "mosaic"})
+
+    (text,) = answer.json()["message"]["safety_checker_type"]
+    assert answer.status_code == 400
+    assert "mosaic" in text
+    assert all(f"'{cover}'" in text for cover in get_args(Cover))

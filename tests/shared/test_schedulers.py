@@ -84,10 +84,10 @@ def test_another_name_is_refused_with_all_that_are_not(asked):
 
 
 @pytest.mark.parametrize("family", FLOW_FITS)
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("start", ["text", "image", "mask"])
 @pytest.mark.parametrize("asked", [*SCHEDULERS, *UNFIT, *A1111, None])
-def test_a_flow_matching_model_runs_its_own_or_one_that_fits_without_options(family, masked, asked):
-    fits = fitting(family, masked=masked)
+def test_a_flow_matching_model_runs_its_own_or_one_that_fits_without_options(family, start, asked):
+    fits = fitting(family, start)
 
     choice = choose(asked, OWN, fits=fits, karras=True, algorithm="dpmsolver++")
 
@@ -96,16 +96,16 @@ def test_a_flow_matching_model_runs_its_own_or_one_that_fits_without_options(fam
 
 
 def test_an_editing_model_takes_unipc_unless_there_is_a_mask():
-    editing = fitting("kontext", masked=False)
+    editing = fitting("kontext", "image")
 
     assert choose("UniPC", OWN, fits=editing) == Choice("UniPCMultistepScheduler")
-    assert choose("UniPC", OWN, fits=fitting("kontext", masked=True)) == Choice(OWN)
+    assert choose("UniPC", OWN, fits=fitting("kontext", "mask")) == Choice(OWN)
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl"])
-@pytest.mark.parametrize("masked", [True, False])
-def test_every_scheduler_fits_a_model_that_predicts_noise(family, masked):
-    assert fitting(family, masked=masked) is None
+@pytest.mark.parametrize("start", ["text", "image", "mask"])
+def test_every_scheduler_fits_a_model_that_predicts_noise(family, start):
+    assert fitting(family, start) is None
 
 
 def test_the_models_own_can_be_asked_for_by_name():

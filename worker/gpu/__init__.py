@@ -4,11 +4,13 @@ app         wires the process: settings, engine, ledger, Celery, start and stop 
 pool        the Celery pool: wakes the consumer when a slot frees, hands work back when stopped
 tasks       the Celery side: name and one call
 runner      one job from its id to stored images, in one straight line
+checks      which pictures are checked for safety, and by whom
 engine      the only thread that touches the device
 batcher     which samples go together (no torch)
 pipelines   which models stay loaded
 families    what differs between model families; the only place that imports torch
 prompts     weights in prompts, and pieces of tokens (no torch)
 images      bytes to pixels and back
+censor      what is handed out in place of an unsafe picture
 samples     Sample, BatchKey, Batch: the words of this folder
 """

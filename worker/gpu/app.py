@@ -16,6 +16,7 @@ from shared.ledger.connect import connect_for_work
 from shared.models import Registry
 from shared.object_store import ObjectStore
 from shared.queue import make_celery, queue_name
+from worker.gpu.checks import Checks
 from worker.gpu.config import GpuSettings
 from worker.gpu.engine import Engine
 from worker.gpu.families import load, pick_device
@@ -106,7 +107,9 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
     attempts = Attempts(connect_for_work(settings.redis_url), settings)
-    pipelines = WarmPipelines(registry.in_pools(settings.pool_names), pick_device(), load)
+    cards = registry.in_pools(settings.pool_names)
+    checks = Checks.find(cards, registry.safety)
+    pipelines = WarmPipelines([*cards, *checks.cards], pick_device(), load)
     engine = Engine(pipelines, buckets=settings.bucket_sizes, on_device_lost=_exit)
     leases = Leases(attempts, every=BEAT)
     runner = JobRunner(
@@ -115,6 +118,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         leases=leases,
         engine=engine,
         registry=registry,
+        checks=checks,
         store=store,
         fetch=fetch_with(store, Guard.from_settings(settings)),
         timeout=settings.job_timeout,

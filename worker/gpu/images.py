@@ -1,4 +1,4 @@
-"""Bytes that a client sent to pixels, and pixels to PNG. The only file that knows Pillow.
+"""Bytes that a client sent to pixels, and pixels to PNG. With `censor` all that knows Pillow.
 
 What could hurt a decoder is refused before it runs: other formats, sizes, scans, chunks.
 """

@@ -4,21 +4,24 @@ import base64
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from shared.errors import InternalError, JobError, TimedOut
-from shared.jobs import Failure, Result
+from shared.jobs import Cover, Failure, Result
 from shared.ledger.attempts import Attempt, Attempts
 from shared.models import Registry
 from shared.object_store import ObjectStore, output_key
+from worker.gpu.censor import censor
+from worker.gpu.checks import Checks, check_of
 from worker.gpu.engine import Engine, EngineStopped
 from worker.gpu.images import encode_png
 from worker.gpu.inputs import Fetch, Inputs, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
-from worker.gpu.metrics import ATTEMPTS, JOB_SECONDS
-from worker.gpu.samples import Sample
+from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
+from worker.gpu.samples import Picture, Sample
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class JobRunner:
     leases: Leases
     engine: Engine
     registry: Registry
+    checks: Checks
     store: ObjectStore
     fetch: Fetch
     timeout: timedelta
@@ -86,10 +90,10 @@ class JobRunner:
         prefix = job.attempt_prefix(attempt.generation)
         deadline = started + self.timeout.total_seconds()
         try:
-            keys = [
-                self._store(sample, prefix, index, deadline, as_base64=params.base64)
-                for index, sample in enumerate(samples)
-            ]
+            keys, verdicts = [], []
+            for index, picture in enumerate(self._pictures(attempt, held, deadline)):
+                keys.append(self._store(picture, prefix, index, as_base64=params.base64))
+                verdicts.append(picture.unsafe)
         finally:
             # When one fails or is late, nobody waits for the rest: the device is for other jobs.
             held.let_go()
@@ -99,17 +103,37 @@ class JobRunner:
             width=inputs.width,
             height=inputs.height,
             scheduler=samples[0].done.result().scheduler or params.scheduler,
+            unsafe=tuple(verdict for verdict in verdicts if verdict is not None),
             seconds=round(time.monotonic() - started, 3),
         )
 
-    def _store(
-        self, sample: Sample, prefix: str, index: int, deadline: float, *, as_base64: bool
-    ) -> str:
-        """Wait for a sample and upload it; the key it has."""
+    def _pictures(self, attempt: Attempt, held: Held, deadline: float) -> Iterable[Picture]:
+        """What may be handed out, one for each sample."""
+        params, samples = attempt.job.params, held.samples
+        pictures = (self._wait(sample, deadline) for sample in samples)
+        checker = self.checks.checker(params)
+        if checker is None:
+            return pictures
+        painted = list(pictures)
+        checks = [check_of(p, checker, s) for p, s in zip(painted, samples, strict=True)]
+        held.samples = [*samples, *checks]
+        if held.dropped:
+            raise CancelledError
+        self.engine.submit(checks)
+        # Without a verdict there is no picture: a check that fails or is late fails the attempt.
+        verdicts = [self._wait(check, deadline).unsafe is not False for check in checks]
+        FLAGGED.inc(sum(verdicts))
+        cover = params.safety_checker_type
+        return [_judged(p, v, cover) for p, v in zip(painted, verdicts, strict=True)]
+
+    def _wait(self, sample: Sample, deadline: float) -> Picture:
         try:
-            picture = sample.done.result(max(0, deadline - time.monotonic()))
+            return sample.done.result(max(0, deadline - time.monotonic()))
         except TimeoutError:
             raise TimedOut(f"Not finished within {self.timeout.total_seconds():.0f} s") from None
+
+    def _store(self, picture: Picture, prefix: str, index: int, *, as_base64: bool) -> str:
+        """Upload a picture; the key it has."""
         png = encode_png(picture.pixels)
         key = output_key(prefix, index, "base64" if as_base64 else "png")
         if as_base64:
@@ -117,6 +141,11 @@ class JobRunner:
         else:
             self.store.put(key, png, "image/png")
         return key
+
+
+def _judged(picture: Picture, unsafe: bool, cover: Cover) -> Picture:
+    pixels = censor(picture.pixels, cover) if unsafe else picture.pixels
+    return replace(picture, pixels=pixels, unsafe=unsafe)
 
 
 def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sample]:

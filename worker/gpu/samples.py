@@ -121,3 +121,5 @@ class Picture:
     steps: int
     scheduler: str = ""
     """The class that took the steps, where the family chose another than the sample names."""
+    unsafe: bool | None = None
+    """What the safety checker says; None: it was not asked."""

@@ -229,7 +229,7 @@ def test_the_door_chooses_what_the_engine_runs(flux, kontext, family, form, name
     pipeline = {"flux": flux["dev"], "kontext": kontext}[family]
     sample = kontext_sample(form, scheduler=name, steps=1)
 
-    chosen = choose(name, OWN, fits=fitting(family, masked=form == "inpaint"))
+    chosen = choose(name, OWN, fits=fitting(family, "mask" if form == "inpaint" else "image"))
 
     assert run(pipeline, sample).scheduler == chosen.name
 

@@ -12,6 +12,7 @@ prompt_embeddings  prompts of any length, with weights, to the states of a text 
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
 vae                images to latents and back
 pixels             bytes to tensors and back
+safety             judges finished pictures: a model of one step that paints nothing
 weights            reads a diffusers folder
 device             how torch is called
 """
@@ -29,6 +30,7 @@ FAMILIES = {
     "sdxl": "worker.gpu.families.sdxl",
     "flux": "worker.gpu.families.flux",
     "kontext": "worker.gpu.families.kontext",
+    "safety": "worker.gpu.families.safety",
 }
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
