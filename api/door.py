@@ -79,7 +79,11 @@ class Door:
         request = Img2ImgRequest.read(fields)
         card = self.model
         job = request.to_job(
-            tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
+            tenant=tenant.tenant,
+            card=card,
+            dialect=dialect,
+            scheduler=_scheduler(request, card),
+            determinism=self.settings.determinism,
         )
         return Submission(
             await self._with_inputs(job),

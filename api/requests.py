@@ -18,7 +18,7 @@ from pydantic import (
 
 from api.dialects import Dialect
 from api.errors import InvalidFields
-from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
+from shared.jobs import MAX_SEED, Determinism, Job, Params, new_job_id, new_seed, sample_seeds
 from shared.models import ModelCard
 from shared.schedulers import Algorithm, Choice
 
@@ -137,6 +137,10 @@ class Img2ImgRequest(BaseModel):
         Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
         BeforeValidator(_random_when_negative),
     ] = None
+    determinism: Annotated[
+        Determinism | None,
+        Field(description="strict: the same bits whatever the load, or a failure"),
+    ] = None
     base64: Annotated[bool, Field(description="Outputs are links to base64 text")] = False
     webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
         None
@@ -153,8 +157,19 @@ class Img2ImgRequest(BaseModel):
         except ValidationError as error:
             raise InvalidFields(_explain(error)) from None
 
-    def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: Choice) -> Job:
-        """The job, with every default decided; its images are still as they came."""
+    def to_job(
+        self,
+        *,
+        tenant: str,
+        card: ModelCard,
+        dialect: Dialect,
+        scheduler: Choice,
+        determinism: Determinism,
+    ) -> Job:
+        """The job, with every default decided; its images are still as they came.
+
+        `determinism` is the deployment's, for requests that do not say.
+        """
         enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
         limits = card.limits
         seed = new_seed() if self.seed is None else self.seed
@@ -180,6 +195,7 @@ class Img2ImgRequest(BaseModel):
                 clip_skip=self.clip_skip,
                 seeds=sample_seeds(seed, min(self.samples, limits.max_samples)),
                 base64=self.base64,
+                determinism=self.determinism or determinism,
             ),
             webhook=self.webhook,
             track_id=self.track_id,

@@ -3,7 +3,7 @@
 import secrets
 import uuid
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,10 @@ from shared.schedulers import Options
 MAX_JOB_ID = 2**52
 """Ids stay exact in JSON numbers, whatever reads them."""
 MAX_SEED = 2**32
+
+
+Determinism = Literal["relaxed", "strict"]
+"""Strict: the same bits whatever the load, or a failure; relaxed: the same but for rounding."""
 
 
 class JobState(StrEnum):
@@ -63,6 +67,7 @@ class Params(Frozen):
     """One per sample."""
     base64: bool = False
     """Whether the outputs are base64 text objects."""
+    determinism: Determinism = "relaxed"
 
     @property
     def samples(self) -> int:
@@ -113,6 +118,8 @@ class Result(Frozen):
     """The one that really ran."""
     seconds: float
     """From claim to stored images."""
+    degraded: tuple[str, ...] = ()
+    """What had to be done otherwise than usual to get it done, over all samples."""
 
 
 class Failure(Frozen):

@@ -5,6 +5,7 @@ import os
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -106,8 +107,17 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
     attempts = Attempts(connect_for_work(settings.redis_url), settings)
-    pipelines = WarmPipelines(registry.in_pools(settings.pool_names), pick_device(), load)
-    engine = Engine(pipelines, buckets=settings.bucket_sizes, on_device_lost=_exit)
+    pipelines = WarmPipelines(
+        registry.in_pools(settings.pool_names),
+        pick_device(),
+        partial(load, image_cache=settings.image_cache),
+    )
+    engine = Engine(
+        pipelines,
+        buckets=settings.bucket_sizes,
+        strict_bucket=settings.strict_bucket,
+        on_device_lost=_exit,
+    )
     leases = Leases(attempts, every=BEAT)
     runner = JobRunner(
         name=settings.worker_name,

@@ -101,6 +101,7 @@ class JobRunner:
             height=height,
             scheduler=samples[0].done.result().scheduler or params.scheduler,
             seconds=round(time.monotonic() - started, 3),
+            degraded=tuple(sorted(set().union(*(sample.degraded for sample in samples)))),
         )
 
     def _store(
@@ -142,6 +143,7 @@ def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sampl
             seed=seed,
             # An earlier attempt of it may have ended its worker: let it not take others along.
             alone=attempt.number > 1,
+            strict=params.determinism == "strict",
             distilled=distilled,
         )
         for seed in params.seeds
