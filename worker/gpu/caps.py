@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from worker.gpu.samples import BatchKey
 
 FULL_STEPS = 100
-"""Steps at a lowered cap before it is raised: a raise that fails costs less than one step of them.
-"""
+"""Steps at a lowered cap before it is raised: a raise that fails costs about as much as one."""
 
 
 @dataclass(slots=True)

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import weakref
 from concurrent.futures import CancelledError, wait
@@ -10,6 +12,7 @@ import pytest
 
 from shared.errors import OutOfMemory
 from tests.worker.gpu.fakes import FakePipeline, FakePipelines, make_sample
+from worker.gpu.app import DEVICE_LOST
 from worker.gpu.engine import Engine, EngineStopped
 from worker.gpu.families import DeviceLost, DeviceMemoryFull
 
@@ -153,3 +156,23 @@ def test_start_raises_what_the_warm_up_raises(pipeline):
 
     with pytest.raises(KeyError):
         engine.start()
+
+
+def test_a_worker_whose_device_is_lost_ends_for_the_supervisor_to_see():
+    script = (
+        "from tests.worker.gpu.fakes import FakePipeline, FakePipelines, make_sample\n"
+        "from worker.gpu import app\n"
+        "from worker.gpu.engine import Engine\n"
+        "from worker.gpu.families import DeviceLost\n"
+        "def lose(*_): raise DeviceLost('CUDA error: an illegal memory access')\n"
+        "pipeline = FakePipeline()\n"
+        "pipeline.before = lose\n"
+        "engine = Engine(FakePipelines(pipeline), on_device_lost=app._exit)\n"
+        "engine.start()\n"
+        "engine.submit([make_sample()])\n"
+        "engine._thread.join()\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
+
+    assert ended.returncode == DEVICE_LOST == 70
