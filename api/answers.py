@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.dialects import Dialect
-from shared.jobs import Job, JobRecord
+from shared.jobs import Job, JobRecord, JobState
 from shared.object_store import output_key
 from shared.outcome import meta
 
@@ -12,8 +12,13 @@ LATER = "Try to fetch request after seconds estimated"
 
 
 def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str) -> dict[str, Any]:
-    """A job that is not done; `eta` in seconds, an upper bound."""
+    """A job that is not done; `eta` in seconds, an upper bound.
+
+    Of a running one `progress` says the denoising steps done and in all, over all samples; none in
+    all: the device has not begun.
+    """
     url = public_url.rstrip("/") + dialect.fetch_path.format(id=record.job.id)
+    is_running = record.state is JobState.RUNNING
     return {
         "status": "processing",
         "tip": HINT.format(url=url),
@@ -27,6 +32,7 @@ def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str)
         "future_links": future_links(record.job, public_url),
         "webhook_status": "",
         "meta": meta(record),
+        **({"progress": {"step": record.step, "steps": record.steps}} if is_running else {}),
     }
 
 

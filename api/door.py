@@ -79,7 +79,11 @@ class Door:
         request = ImageRequest.read(fields, dialect, kind)
         card = self.card(request.model_id) if dialect.names_model else self.model
         return request.to_job(
-            tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
+            tenant=tenant.tenant,
+            card=card,
+            dialect=dialect,
+            scheduler=_scheduler(request, card),
+            determinism=self.settings.determinism,
         )
 
     def card(self, model_id: object) -> ModelCard:

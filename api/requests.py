@@ -19,7 +19,16 @@ from pydantic_core import ErrorDetails
 
 from api.dialects import Dialect, Kind
 from api.errors import REQUIRED, InvalidFields
-from shared.jobs import MAX_SEED, Cover, Job, Params, new_job_id, new_seed, sample_seeds
+from shared.jobs import (
+    MAX_SEED,
+    Cover,
+    Determinism,
+    Job,
+    Params,
+    new_job_id,
+    new_seed,
+    sample_seeds,
+)
 from shared.models import ModelCard
 from shared.schedulers import Algorithm, Choice, Start
 
@@ -169,6 +178,10 @@ class ImageRequest(BaseModel):
         Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
         BeforeValidator(_random_when_negative),
     ] = None
+    determinism: Annotated[
+        Determinism | None,
+        Field(description="strict: the same bits whatever the load, or a failure"),
+    ] = None
     base64: Annotated[bool, Field(description="Outputs are links to base64 text")] = False
     webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
         None
@@ -191,10 +204,19 @@ class ImageRequest(BaseModel):
             return request.model_copy(update={"init_image": None, "mask_image": None})
         return request
 
-    def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: Choice) -> Job:
+    def to_job(
+        self,
+        *,
+        tenant: str,
+        card: ModelCard,
+        dialect: Dialect,
+        scheduler: Choice,
+        determinism: Determinism,
+    ) -> Job:
         """The job, with every default decided; its images are still as they came.
 
-        Raises InvalidFields for what the model or the version does not allow.
+        `determinism` is the deployment's, for requests that do not say. Raises InvalidFields for
+        what the model or the version does not allow.
         """
         enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
         limits = card.limits
@@ -223,6 +245,7 @@ class ImageRequest(BaseModel):
                 base64=self.base64,
                 safety_checker=self.safety_checker,
                 safety_checker_type=self.safety_checker_type,
+                determinism=self.determinism or determinism,
             ),
             webhook=self.webhook,
             track_id=self.track_id,

@@ -3,6 +3,7 @@
 JobError
 ├─ BadInput         the init image or the mask cannot be fetched or decoded
 ├─ OutOfMemory      the job does not fit on the device
+├─ NoPicture        the model made no numbers that could be shown
 ├─ TimedOut         the device did not finish it in time
 ├─ WorkerLost       its worker died, on every attempt
 └─ InternalError    our fault, after every attempt
@@ -29,6 +30,12 @@ class OutOfMemory(JobError):
     """The job does not fit on the device."""
 
     code = "out_of_memory"
+
+
+class NoPicture(JobError):
+    """The model made no numbers that could be shown; it would not for another attempt either."""
+
+    code = "no_picture"
 
 
 class TimedOut(JobError):

@@ -17,6 +17,10 @@ Cover = Literal["sensitive_content_text", "blur", "pixelate", "black"]
 """What is handed out in place of an unsafe picture."""
 
 
+Determinism = Literal["relaxed", "strict"]
+"""Strict: the same bits whatever the load, or a failure; relaxed: the same but for rounding."""
+
+
 class JobState(StrEnum):
     """queued -> running -> succeeded | failed; running -> queued when an attempt is lost."""
 
@@ -68,6 +72,7 @@ class Params(Frozen):
     safety_checker: bool = False
     """Whether the pictures shall be checked; a deployment may check them all, or none."""
     safety_checker_type: Cover = "sensitive_content_text"
+    determinism: Determinism = "relaxed"
 
     @property
     def samples(self) -> int:
@@ -125,6 +130,8 @@ class Result(Frozen):
     """By sample; empty where nothing checked the pictures."""
     seconds: float
     """From claim to stored images."""
+    degraded: tuple[str, ...] = ()
+    """What had to be done otherwise than usual to get it done, over all samples."""
 
 
 class Failure(Frozen):

@@ -17,6 +17,8 @@ def meta(record: JobRecord) -> dict[str, Any]:
         **job.echo,
         "algorithm_type": params.scheduler_options.get(ALGORITHM),
         "clip_skip": params.clip_skip,
+        "degraded": list(result.degraded) if result else [],
+        "determinism": params.determinism,
         "H": result.height if result else params.height,
         "W": result.width if result else params.width,
         "file_prefix": result.file_prefix if result else job.file_prefix,

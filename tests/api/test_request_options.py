@@ -1,5 +1,6 @@
 """Fields that say how a picture is sampled, and what meta says of them."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -123,3 +124,33 @@ async def test_an_unknown_safety_checker_type_is_answered_with_the_known_ones(cl
     assert answer.status_code == 400
     assert "mosaic" in text
     assert all(f"'{cover}'" in text for cover in get_args(Cover))
+
+
+@pytest.mark.parametrize("given", ["strict", "relaxed"])
+async def test_determinism_is_shown_and_told_to_the_worker(
+    client, request_body, attempts, redis, given
+):
+    meta = await meta_of(client, request_body, determinism=given)
+
+    (job_id,) = redis.zrange("published:default", 0, 0)
+    assert meta["determinism"] == given
+    assert attempts.claim(job_id, "1", "worker:1").job.params.determinism == given
+
+
+async def test_an_unknown_determinism_is_answered_with_the_known_ones(client, request_body):
+    answer = await client.post(URL, json=request_body | {"determinism": "loose"})
+
+    (text,) = answer.json()["message"]["determinism"]
+    assert answer.status_code == 400
+    assert text == "The determinism must be 'relaxed' or 'strict', got 'loose'."
+
+
+@pytest.mark.parametrize(("given", "shown"), [(None, "strict"), ("relaxed", "relaxed")])
+async def test_a_deployment_can_be_strict_where_a_request_does_not_say(
+    client, app, request_body, given, shown
+):
+    door = app.state.door
+    settings = door.settings.model_copy(update={"determinism": "strict"})
+    app.state.door = replace(door, settings=settings)
+
+    assert (await meta_of(client, request_body, determinism=given))["determinism"] == shown

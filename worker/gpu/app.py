@@ -5,6 +5,7 @@ import os
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -109,8 +110,17 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     attempts = Attempts(connect_for_work(settings.redis_url), settings)
     cards = registry.in_pools(settings.pool_names)
     checks = Checks.find(cards, registry.safety)
-    pipelines = WarmPipelines([*cards, *checks.cards], pick_device(), load)
-    engine = Engine(pipelines, buckets=settings.bucket_sizes, on_device_lost=_exit)
+    pipelines = WarmPipelines(
+        [*cards, *checks.cards],
+        pick_device(),
+        partial(load, image_cache=settings.image_cache),
+    )
+    engine = Engine(
+        pipelines,
+        buckets=settings.bucket_sizes,
+        strict_bucket=settings.strict_bucket,
+        on_device_lost=_exit,
+    )
     leases = Leases(attempts, every=BEAT)
     runner = JobRunner(
         name=settings.worker_name,

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from worker.gpu.samples import Batch, BatchKey, Sample
 
@@ -26,8 +26,8 @@ class Batcher:
     """
 
     def __init__(self, cap: Callable[[BatchKey], int]) -> None:
+        """`cap` says how many samples of a key may share a step."""
         self._cap = cap
-        self._limits: dict[BatchKey, int] = {}
         self._queues: dict[BatchKey, Queue] = {}
         self._ring: deque[Queue] = deque()
         self._turn: Queue | None = None
@@ -50,7 +50,7 @@ class Batcher:
             return None
         queue = self._whose_turn()
         queue.credit -= self._cost(queue)
-        return Batch(queue.key, tuple(queue.samples[: self.cap(queue.key)]))
+        return Batch(queue.key, tuple(queue.samples[: self._cap(queue.key)]))
 
     def remove(self, sample: Sample) -> None:
         """The sample has ended, if it is still there; its place is free from the next batch on."""
@@ -76,14 +76,6 @@ class Batcher:
             self.remove(sample)
         return left
 
-    def cap(self, key: BatchKey) -> int:
-        """How many samples of a key may share a step."""
-        return min(self._cap(key), self._limits.get(_shape(key), self._cap(key)))
-
-    def limit(self, key: BatchKey, cap: int) -> None:
-        """From now on at most `cap` samples of this model and shape share a step."""
-        self._limits[_shape(key)] = max(1, cap)
-
     def _whose_turn(self) -> Queue:
         if self._turn is not None and self._turn.credit >= self._cost(self._turn):
             return self._turn
@@ -95,7 +87,7 @@ class Batcher:
 
     def _cost(self, queue: Queue) -> int:
         key = queue.key
-        rows = min(len(queue.samples), self.cap(key))
+        rows = min(len(queue.samples), self._cap(key))
         return rows * (1 + key.guided) * (1 + key.context) * key.height * key.width
 
     def _close(self, queue: Queue) -> None:
@@ -104,7 +96,3 @@ class Batcher:
             self._turn = None
         else:
             self._ring.remove(queue)
-
-
-def _shape(key: BatchKey) -> BatchKey:
-    return replace(key, alone=None)

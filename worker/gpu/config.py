@@ -3,10 +3,12 @@
 import socket
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from shared.config import Duration, Settings
+from worker.gpu.families import IMAGE_CACHE
 
 
 class GpuSettings(Settings):
@@ -20,6 +22,11 @@ class GpuSettings(Settings):
     """Jobs in flight: more than fill the largest batch, so that inputs are ready in time."""
     buckets: str = "1,2,4,8"
     """Row counts a step is padded to. A single one: the same bits, whoever shares the batch."""
+    strict_bucket: Annotated[int, Field(ge=1)] = 1
+    """Rows of every step of strict samples, where the model's `max_batch` allows as many. 1 fits
+    wherever anything fits and pads nothing; more lets them share steps, and is other bits."""
+    image_cache: Annotated[int, Field(ge=0)] = IMAGE_CACHE
+    """Bytes of encoded init images that each model's VAE keeps on the device."""
     drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long running jobs may still finish before they are handed back."""
     job_timeout: Duration = timedelta(minutes=10)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from shared.errors import OutOfMemory
 from worker.gpu import metrics
 from worker.gpu.batcher import Batcher
+from worker.gpu.caps import Caps
 from worker.gpu.families import DeviceLost, DeviceMemoryFull, Pipeline
 from worker.gpu.pipelines import WarmPipelines
 from worker.gpu.samples import Batch, Sample
@@ -19,6 +20,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BUCKETS = (1, 2, 4, 8)
+STRICT_BUCKET = 1
+"""The one that every card allows, that fits wherever anything fits, and that pads nothing."""
+TOO_LARGE = "the request does not fit on the device"
+TOO_LARGE_IF_STRICT = f"{TOO_LARGE}; with determinism strict nothing smaller is tried"
 
 
 class EngineStopped(Exception):
@@ -36,17 +41,21 @@ class Engine:
         pipelines: WarmPipelines,
         *,
         buckets: Sequence[int] = BUCKETS,
+        strict_bucket: int = STRICT_BUCKET,
         on_device_lost: Callable[[BaseException], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_device_lost` is told, on the engine's thread, why no sample will ever run again."""
         self._pipelines = pipelines
-        self._buckets = tuple(sorted(buckets))
+        self._warm_buckets = tuple(sorted({*buckets, strict_bucket}))
         self._on_device_lost = on_device_lost
         self._clock = clock
-        self._batcher = Batcher(
-            lambda key: min(pipelines.get(key.model_id).card.max_batch, self._buckets[-1])
+        self._caps = Caps(
+            lambda key: pipelines.get(key.model_id).card.max_batch,
+            buckets=buckets,
+            strict_bucket=strict_bucket,
         )
+        self._batcher = Batcher(self._caps.samples)
         self._changed = threading.Condition()
         self._stopping = False
         self._warm: Future[None] = Future()
@@ -107,7 +116,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            self._pipelines.warm_up(self._buckets)
+            self._pipelines.warm_up(self._warm_buckets)
         except Exception as error:
             log.exception("warm-up failed")
             self._warm.set_exception(error)
@@ -139,18 +148,17 @@ class Engine:
 
     def _admit(self, pipeline: Pipeline, batch: Batch) -> None:
         for sample in batch.samples:
-            if sample.denoising is None:
+            if sample.denoising is None and not sample.done.done():
                 self._attempt(sample, pipeline.begin, sample)
 
     def _step(self, pipeline: Pipeline, batch: Batch) -> None:
-        begun = [s for s in batch.samples if s.denoising is not None and not s.done.done()]
-        if ready := [sample for sample in begun if sample.step < sample.total]:
+        if ready := [sample for sample in _ongoing(batch) if sample.step < sample.total]:
             for sample, prediction in self._predict(pipeline, batch, ready):
                 self._attempt(sample, pipeline.advance, sample, prediction)
 
     def _hand_back(self, pipeline: Pipeline, batch: Batch) -> None:
-        for sample in batch.samples:
-            if sample.denoising is not None and sample.step == sample.total:
+        for sample in _ongoing(batch):
+            if sample.step == sample.total:
                 picture = self._attempt(sample, pipeline.finish, sample)
                 if picture is not None:
                     self._remove(sample)
@@ -160,9 +168,10 @@ class Engine:
     def _predict(
         self, pipeline: Pipeline, batch: Batch, samples: list[Sample]
     ) -> list[tuple[Sample, Any]]:
-        rows = self._rows(batch, len(samples))
+        rows = self._caps.rows(batch.key, len(samples))
         try:
             predictions = self._forward(pipeline, samples, rows)
+            self._caps.fitted(batch.key, rows)
             return list(zip(samples, predictions, strict=True))
         except DeviceMemoryFull:
             fits = False
@@ -171,8 +180,9 @@ class Engine:
         except Exception:
             log.exception("a step of %d samples failed; trying them one by one", len(samples))
             fits = True
-        if not fits and rows > 1:
-            self._limit(batch, rows // 2)
+        if not fits and self._caps.can_lower(batch.key, rows):
+            cap = self._caps.lower(batch.key, rows)
+            log.warning("out of memory: at most %d samples a step", cap, extra={"key": batch.key})
             return []
         return self._predict_alone(pipeline, samples, rows)
 
@@ -193,15 +203,6 @@ class Engine:
         metrics.record_step(samples=len(samples), rows=rows, seconds=seconds)
         return predictions
 
-    def _rows(self, batch: Batch, samples: int) -> int:
-        bucket = next(bucket for bucket in self._buckets if bucket >= samples)
-        return min(bucket, self._batcher.cap(batch.key))
-
-    def _limit(self, batch: Batch, cap: int) -> None:
-        log.warning("out of memory: at most %d samples a step", cap, extra={"key": batch.key})
-        with self._changed:
-            self._batcher.limit(batch.key, cap)
-
     def _attempt(self, sample: Sample, work: Callable[..., T], *args: Any) -> T | None:
         """Device work for one sample: its failure concerns nobody else, and answers with None."""
         failure: Exception
@@ -212,7 +213,7 @@ class Engine:
         except DeviceLost:
             raise
         except DeviceMemoryFull:
-            failure = OutOfMemory("the request does not fit on the device")
+            failure = OutOfMemory(TOO_LARGE_IF_STRICT if sample.strict else TOO_LARGE)
         except Exception as error:
             log.exception("sample failed", extra={"job_id": sample.job_id})
             failure = error
@@ -240,3 +241,8 @@ class Engine:
         metrics.FAILED.inc(len(left))
         for sample in left:
             sample.fail(kind(message))
+
+
+def _ongoing(batch: Batch) -> list[Sample]:
+    """Those that have begun and that somebody still waits for."""
+    return [s for s in batch.samples if s.denoising is not None and not s.done.done()]

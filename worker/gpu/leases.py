@@ -32,9 +32,11 @@ class Held:
 
     @property
     def progress(self) -> tuple[Attempt, int, int]:
-        """The attempt, denoising steps done, and steps in all."""
+        """The attempt, denoising steps done, and steps in all; 0 until the first sample begins."""
         done = sum(sample.step for sample in self.samples)
-        return self.attempt, done, sum(sample.total for sample in self.samples)
+        # Samples of a job take as many steps each, also those that have not begun.
+        longest = max((sample.total for sample in self.samples), default=0)
+        return self.attempt, done, len(self.samples) * longest
 
     def drop(self) -> None:
         """Stop working on it."""

@@ -19,6 +19,8 @@ FINISHED = Counter("img2img_engine_samples_finished_total", "Samples handed back
 FAILED = Counter("img2img_engine_samples_failed_total", "Samples handed back as errors.")
 CANCELLED = Counter("img2img_engine_samples_cancelled_total", "Samples dropped on request.")
 FLAGGED = Counter("img2img_pictures_flagged_total", "Pictures replaced because they are unsafe.")
+CACHE_HITS = Counter("img2img_engine_cache_hits_total", "Encodings found.", ["cache"])
+CACHE_MISSES = Counter("img2img_engine_cache_misses_total", "Encodings computed.", ["cache"])
 ATTEMPTS = Counter("img2img_attempts_total", "Attempts at jobs, by how they ended.", ["outcome"])
 JOB_SECONDS = Histogram(
     "img2img_job_seconds",

@@ -105,6 +105,7 @@ class JobRunner:
             scheduler=samples[0].done.result().scheduler or params.scheduler,
             unsafe=tuple(verdict for verdict in verdicts if verdict is not None),
             seconds=round(time.monotonic() - started, 3),
+            degraded=tuple(sorted(set().union(*(sample.degraded for sample in samples)))),
         )
 
     def _pictures(self, attempt: Attempt, held: Held, deadline: float) -> Iterable[Picture]:
@@ -169,6 +170,7 @@ def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sampl
             seed=seed,
             # An earlier attempt of it may have ended its worker: let it not take others along.
             alone=attempt.number > 1,
+            strict=params.determinism == "strict",
             distilled=distilled,
         )
         for seed in params.seeds

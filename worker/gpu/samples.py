@@ -32,6 +32,8 @@ class BatchKey:
     """Whether the denoiser looks at the tokens of an init image too."""
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
+    strict: bool = False
+    """Always the same number of rows, so that the bits are the same, whatever else happens."""
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +61,11 @@ class Sample:
     """Of the longer prompt; known once the family has prepared the sample."""
     context: bool = False
     """See `BatchKey`; known once the family has prepared the sample."""
+    digests: tuple[bytes, ...] = ()
+    """Of the image's and the mask's pixels; known once the family has prepared the sample."""
     alone: bool = False
+    strict: bool = False
+    """The bits must not depend on load or memory: what would change them fails the sample."""
     distilled: bool = False
     """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
     done: "Future[Picture]" = field(default_factory=Future)
@@ -69,6 +75,8 @@ class Sample:
     """Denoiser calls in all; known once the family has begun the sample."""
     denoising: Any = None
     """The family's own state, from `begin` to `finish`."""
+    degraded: set[str] = field(default_factory=set)
+    """What had to be done otherwise than usual, in words for the caller."""
 
     @property
     def key(self) -> BatchKey:
@@ -82,6 +90,7 @@ class Sample:
             chunks=self.chunks,
             context=self.context,
             alone=self.job_id if self.alone else None,
+            strict=self.strict,
         )
 
     def succeed(self, picture: "Picture") -> None:

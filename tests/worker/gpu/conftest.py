@@ -33,6 +33,14 @@ def demo(demo_card: ModelCard) -> Pipeline:
     return load(demo_card, "cpu")
 
 
+@pytest.fixture
+def vae_model(demo_folder: Path) -> Any:
+    """The VAE of the demo model, to be spoiled."""
+    from diffusers import AutoencoderKL  # noqa: PLC0415
+
+    return AutoencoderKL.from_pretrained(demo_folder, subfolder="vae")
+
+
 @pytest.fixture(scope="session")
 def flux_cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelCard]:
     from tests.worker.gpu.tiny_flux import build_flux  # noqa: PLC0415

@@ -186,12 +186,13 @@ def test_cancelled_samples_are_removed_and_free_their_places():
         gone.done.result()
 
 
-def test_a_lower_limit_pauses_the_youngest():
-    batcher = make_batcher()
+def test_a_lower_cap_pauses_the_youngest():
+    caps = [3, 1]
+    batcher = Batcher(lambda _key: caps[0])
     three = [make_sample() for _ in range(3)]
     batcher.add(three)
 
-    batcher.limit(three[0].key, 1)
+    caps.pop(0)
 
     assert batcher.next_batch().samples == (three[0],)
     assert len(batcher) == 3

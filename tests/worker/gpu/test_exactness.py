@@ -25,7 +25,8 @@ from tests.worker.gpu.fakes import Recorder, make_sample
 from tests.worker.gpu.plain import SIDE, Plain, difference, half_mask, picture, run
 from tests.worker.gpu.tiny_models import save_inpainting_sd, save_sdxl
 from worker.gpu.families import load
-from worker.gpu.families.vae import Vae
+from worker.gpu.families.pixels import to_tensor
+from worker.gpu.families.vae import Vae, digests
 from worker.gpu.pipelines import WarmPipelines
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -208,11 +209,12 @@ def test_in_half_precision_an_image_differs_by_rounding_alone(half, kind):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_in_half_precision_xl_encodes_an_image_in_full(folder_of, dtype):
     plain = Plain(folder_of["sdxl"], "sdxl", dtype).pipe
-    image = torch.from_numpy(picture(1)).permute(2, 0, 1)[None] / 127.5 - 1.0
+    sample = sample_of("sdxl", "image", 1)
+    sample.digests = digests(sample)
 
     with torch.no_grad():
         theirs = plain.prepare_latents(
-            image.contiguous(),
+            to_tensor(sample.image),
             timestep=None,
             batch_size=1,
             num_images_per_prompt=1,
@@ -221,9 +223,7 @@ def test_in_half_precision_xl_encodes_an_image_in_full(folder_of, dtype):
             generator=torch.Generator().manual_seed(1),
             add_noise=False,
         )
-        mine = Vae(plain.vae, upcast=True).encode(
-            image.contiguous(), torch.Generator().manual_seed(1)
-        )
+        mine = Vae(plain.vae, upcast=True).encode(sample, torch.Generator().manual_seed(1))
 
     assert torch.equal(mine, theirs)
 

@@ -51,7 +51,7 @@ def test_renewing_notes_the_steps_of_all_samples(ledger, leases):
         held.samples[1].step, held.samples[1].total = 1, 4
         leases.renew()
 
-    assert (ledger.record(job).step, ledger.record(job).steps) == (5, 8)
+    assert (ledger.record(job).step, ledger.record(job).steps) == (5, 12)
 
 
 def test_a_lost_lease_cancels_what_is_still_made_and_no_other_job(ledger, leases):

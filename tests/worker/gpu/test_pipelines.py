@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from shared.errors import NoPicture
 from tests.worker.gpu.fakes import CARD, FakePipeline
 from worker.gpu.families import pick_device
 from worker.gpu.pipelines import WarmPipelines
@@ -58,6 +59,21 @@ def test_on_a_cpu_one_small_pass_is_enough():
 
     assert [rows for _, rows in pipelines.get("fake").forwards] == [1, 1]
     assert load.sides == {CARD.limits.min_side}
+
+
+def test_a_model_whose_blank_picture_is_none_is_warm_all_the_same():
+    def overflow(name, samples, rows):
+        calls.append(name)
+        if name == "finish":
+            raise NoPicture("no numbers")
+
+    calls = []
+    pipelines = WarmPipelines([CARD], "cpu", Loader())
+    pipelines.get("fake").before = overflow
+
+    pipelines.warm_up((1,))
+
+    assert calls.count("finish") == 2
 
 
 def test_a_device_is_found():

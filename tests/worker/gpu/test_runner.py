@@ -1,32 +1,18 @@
-"""One job at a time through a runner, a real ledger, and stand-ins for the device and the store."""
+"""One job at a time through a runner: what comes of it, and of one that is taken away."""
 
 import base64
 import io
 from dataclasses import replace
-from datetime import timedelta
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from shared.config import Settings
-from shared.errors import BadInput, OutOfMemory
-from shared.models import Registry
-from tests.jobs import FAILURE, make_job
+from tests.jobs import FAILURE
 from tests.ledger import Ledger
-from tests.worker.gpu.fakes import CARD
+from tests.worker.gpu.benches import job_of, make_bench, run
 from tests.worker.gpu.pictures import encoded, photo
-from tests.worker.gpu.stand_ins import FakeEngine, MemoryStore, paint
-from worker.gpu.checks import Checks
 from worker.gpu.engine import EngineStopped
-from worker.gpu.families import DeviceLost
-from worker.gpu.leases import Leases
-from worker.gpu.metrics import ATTEMPTS, FLAGGED
-from worker.gpu.runner import JobRunner
-from worker.gpu.samples import Picture
-
-RETRY_DELAY = timedelta(seconds=60)
 
 
 @pytest.fixture
@@ -36,39 +22,7 @@ def ledger(redis) -> Ledger:
 
 @pytest.fixture
 def bench(ledger):
-    """A runner, and what it was given."""
-    engine, store = FakeEngine(), MemoryStore()
-    leases = Leases(ledger.attempts, every=timedelta(hours=1))
-    runner = JobRunner(
-        name="gpu0",
-        attempts=ledger.attempts,
-        leases=leases,
-        engine=engine,
-        registry=Registry([CARD]),
-        checks=Checks({}),
-        store=store,
-        fetch=lambda source, field: encoded(photo((64, 64))),
-        timeout=timedelta(seconds=30),
-        retry_delay=RETRY_DELAY,
-    )
-    return SimpleNamespace(runner=runner, engine=engine, store=store, leases=leases)
-
-
-def job_of(**changes):
-    """A job for the fake model; `params` fields go where they belong."""
-    job = make_job(**{name: changes.pop(name) for name in ("id", "pool") if name in changes})
-    params = job.params.model_copy(update={"model_id": CARD.model_id} | changes)
-    return job.model_copy(update={"params": params})
-
-
-def run(bench, ledger, job):
-    """As the message that is on its way would have it run."""
-    bench.runner.run(str(job.id), str(ledger.record(job).generation))
-    return ledger.record(job)
-
-
-def counted(outcome: str) -> float:
-    return ATTEMPTS.labels(outcome)._value.get()  # noqa: SLF001 (there is no public way)
+    return make_bench(ledger)
 
 
 def test_a_job_ends_with_one_stored_image_for_each_sample(bench, ledger):
@@ -143,92 +97,6 @@ def test_a_doubled_message_is_dropped(bench, ledger):
     assert len(bench.engine.submitted) == 1
 
 
-def test_an_image_that_is_none_fails_the_job_with_the_text_for_its_caller(bench, ledger):
-    job = job_of(init_image="https://example.com/page.html")
-    ledger.submit(job)
-
-    bench.runner = replace(bench.runner, fetch=lambda source, field: b"<html>")
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.failure.code) == ("failed", "bad_input")
-    assert "init_image" in record.failure.message
-    assert bench.engine.submitted == []
-
-
-def test_an_address_that_cannot_be_fetched_fails_the_job_with_the_text(bench, ledger):
-    def refuse(source, field):
-        raise BadInput(f"Unable to fetch image from provided URL ({field}: HTTP 404)")
-
-    job = job_of()
-    ledger.submit(job)
-
-    bench.runner = replace(bench.runner, fetch=refuse)
-    record = run(bench, ledger, job)
-
-    message = "Unable to fetch image from provided URL (init_image: HTTP 404)"
-    assert record.failure.model_dump() == {"code": "bad_input", "message": message}
-
-
-def test_a_model_that_is_gone_fails_the_job(bench, ledger):
-    job = job_of(model_id="gone")
-    ledger.submit(job)
-
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.attempts) == ("failed", 1)
-    assert "gone" in record.failure.message
-
-
-def test_what_does_not_fit_on_the_device_is_final(bench, ledger):
-    job = job_of()
-    ledger.submit(job)
-
-    bench.engine.answer = lambda sample: sample.fail(OutOfMemory("it does not fit"))
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.failure.code) == ("failed", "out_of_memory")
-
-
-def test_a_failure_of_ours_is_tried_again_later_and_the_third_is_the_last(bench, ledger):
-    def break_down(key):
-        raise ConnectionError("no store")
-
-    job = job_of()
-    ledger.submit(job)
-    bench.store.before = break_down
-
-    standings = []
-    for number in (1, 2):
-        record = run(bench, ledger, job)
-        standings.append((record.state, record.generation, record.attempts))
-        assert ledger.due_in("delayed", job) == pytest.approx(60 * number, abs=20)
-        ledger.make_due("delayed", job)
-        ledger.reap()
-    record = run(bench, ledger, job)
-
-    assert standings == [("queued", 2, 1), ("queued", 3, 2)]
-    assert (record.state, record.attempts) == ("failed", 3)
-    assert record.failure.model_dump() == {"code": "internal_error", "message": "Failed, Try Again"}
-
-
-def test_how_attempts_end_is_counted_as_the_ledger_has_it(bench, ledger):
-    def break_down(key):
-        raise ConnectionError("no store")
-
-    job = job_of()
-    ledger.submit(job)
-    bench.store.before = break_down
-    before = counted("retried"), counted("failed")
-
-    for _ in range(3):
-        run(bench, ledger, job)
-        if ledger.redis.zcard("delayed"):
-            ledger.make_due("delayed", job)
-            ledger.reap()
-
-    assert (counted("retried") - before[0], counted("failed") - before[1]) == (2, 1)
-
-
 def test_a_job_that_is_taken_away_in_the_middle_ends_nothing(bench, ledger):
     job = job_of()
     ledger.submit(job)
@@ -275,50 +143,6 @@ def test_a_job_that_is_handed_back_while_its_images_are_fetched_is_not_started(b
     assert bench.engine.submitted == []
 
 
-def test_a_job_that_takes_too_long_fails_and_leaves_the_device(bench, ledger):
-    job = job_of(seeds=(1, 2, 3))
-    ledger.submit(job)
-
-    bench.engine.answer = lambda sample: paint(sample) if sample.seed == 1 else None
-    bench.runner = replace(bench.runner, timeout=timedelta(0))
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.failure.code) == ("failed", "timed_out")
-    assert [sample.done.cancelled() for sample in bench.engine.submitted] == [False, True, True]
-
-
-def test_when_one_sample_fails_the_others_leave_the_device(bench, ledger):
-    job = job_of(seeds=(1, 2, 3))
-    ledger.submit(job)
-
-    def answer(sample):
-        if sample.seed == 1:
-            paint(sample)
-        elif sample.seed == 2:
-            sample.fail(OutOfMemory("it does not fit"))
-
-    bench.engine.answer = answer
-    record = run(bench, ledger, job)
-
-    assert record.failure.code == "out_of_memory"
-    assert bench.engine.submitted[2].done.cancelled()
-
-
-def test_when_an_upload_fails_the_other_samples_leave_the_device(bench, ledger):
-    def break_down(key):
-        raise ConnectionError("no store")
-
-    job = job_of(seeds=(1, 2))
-    ledger.submit(job)
-    bench.store.before = break_down
-
-    bench.engine.answer = lambda sample: paint(sample) if sample.seed == 1 else None
-    record = run(bench, ledger, job)
-
-    assert record.state == "queued"
-    assert bench.engine.submitted[1].done.cancelled()
-
-
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_an_engine_that_stops_gives_the_job_to_another_worker(bench, ledger, when):
     job = job_of()
@@ -331,140 +155,3 @@ def test_an_engine_that_stops_gives_the_job_to_another_worker(bench, ledger, whe
     assert (record.state, record.generation, record.attempts) == ("queued", 2, 0)
     assert ledger.redis.zcard("delayed") == 0
     assert ledger.redis.zcard("leases") == 0
-
-
-CHECKER = CARD.model_copy(update={"model_id": "checker"})
-BRIGHT = 100
-"""The checker of these tests finds bright pictures unsafe."""
-
-
-def check_pictures(bench, *, required=False, verdict=lambda brightness: brightness > BRIGHT):
-    """Let the engine paint samples in the brightness of their seeds, and judge those pictures."""
-
-    def answer(sample):
-        if sample.model_id == CHECKER.model_id:
-            unsafe = verdict(float(sample.image.mean()))
-            sample.succeed(Picture(sample.image, steps=1, unsafe=unsafe))
-        else:
-            sample.succeed(Picture(np.full_like(sample.image, sample.seed), sample.steps))
-
-    bench.runner = replace(bench.runner, checks=Checks({CARD.model_id: CHECKER}, required))
-    bench.engine.answer = answer
-
-
-def stored(bench):
-    """The stored pictures' brightest and darkest values."""
-    bodies = [stored.body for stored in bench.store.objects.values()]
-    return [Image.open(io.BytesIO(body)).convert("L").getextrema() for body in bodies]
-
-
-def test_unsafe_pictures_are_covered_and_named_and_the_others_are_as_they_were(bench, ledger):
-    job = job_of(seeds=(7, 200, 8), safety_checker=True, safety_checker_type="black")
-    ledger.submit(job)
-    flagged = FLAGGED._value.get()  # noqa: SLF001 (there is no public way)
-
-    check_pictures(bench)
-    record = run(bench, ledger, job)
-
-    assert record.result.unsafe == (False, True, False)
-    assert stored(bench) == [(7, 7), (0, 0), (8, 8)]
-    assert FLAGGED._value.get() - flagged == 1  # noqa: SLF001
-
-
-def test_a_jobs_pictures_are_checked_together(bench, ledger):
-    job = job_of(seeds=(1, 2), safety_checker=True)
-    ledger.submit(job)
-
-    check_pictures(bench)
-    calls = []
-    submit = bench.engine.submit
-    bench.engine.submit = lambda samples: (calls.append(len(samples)), submit(samples))
-    run(bench, ledger, job)
-
-    assert calls == [2, 2]
-
-
-@pytest.mark.parametrize(("required", "unsafe"), [(False, ()), (True, (True,))])
-def test_who_asks_for_no_check_has_one_only_where_it_is_required(bench, ledger, required, unsafe):
-    job = job_of(seeds=(200,), safety_checker=False)
-    ledger.submit(job)
-
-    check_pictures(bench, required=required)
-    record = run(bench, ledger, job)
-
-    assert record.result.unsafe == unsafe
-    assert (stored(bench) == [(200, 200)]) is not required
-
-
-def test_where_no_checker_is_the_picture_is_handed_out_unchecked(bench, ledger):
-    job = job_of(safety_checker=True)
-    ledger.submit(job)
-
-    record = run(bench, ledger, job)
-
-    assert record.result.unsafe == ()
-
-
-def test_a_checker_that_says_nothing_has_not_said_safe(bench, ledger):
-    job = job_of(seeds=(7,), safety_checker=True, safety_checker_type="black")
-    ledger.submit(job)
-
-    check_pictures(bench, verdict=lambda brightness: None)
-    record = run(bench, ledger, job)
-
-    assert record.result.unsafe == (True,)
-    assert stored(bench) == [(0, 0)]
-
-
-@pytest.mark.parametrize(
-    ("error", "state", "attempts"),
-    [
-        (ValueError("no number"), "queued", 1),
-        (DeviceLost("CUDA error"), "queued", 1),
-        (EngineStopped("stopped"), "queued", 0),
-        (OutOfMemory("it does not fit"), "failed", 1),
-    ],
-)
-def test_without_a_verdict_no_picture_is_stored(bench, ledger, error, state, attempts):
-    job = job_of(seeds=(7, 8), safety_checker=True)
-    ledger.submit(job)
-    check_pictures(bench)
-
-    judge = bench.engine.answer
-
-    def answer(sample):
-        if sample.model_id == CHECKER.model_id and sample.image.mean() == 8:
-            sample.fail(error)
-        else:
-            judge(sample)
-
-    bench.engine.answer = answer
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.attempts, record.result) == (state, attempts, None)
-    assert bench.store.objects == {}
-
-
-def test_a_check_that_takes_too_long_fails_the_job_and_leaves_the_device(bench, ledger):
-    job = job_of(safety_checker=True)
-    ledger.submit(job)
-    check_pictures(bench)
-
-    bench.engine.answer = lambda s: None if s.model_id == CHECKER.model_id else paint(s)
-    bench.runner = replace(bench.runner, timeout=timedelta(0))
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.failure.code) == ("failed", "timed_out")
-    assert bench.engine.submitted[-1].done.cancelled()
-
-
-def test_a_job_that_is_handed_back_while_it_is_painted_is_not_checked(bench, ledger):
-    job = job_of(safety_checker=True)
-    ledger.submit(job)
-    check_pictures(bench)
-
-    bench.engine.answer = lambda sample: (paint(sample), bench.leases.hand_all_back())
-    record = run(bench, ledger, job)
-
-    assert (record.state, record.generation, record.attempts) == ("queued", 2, 0)
-    assert len(bench.engine.submitted) == 1

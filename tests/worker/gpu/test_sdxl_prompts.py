@@ -69,3 +69,18 @@ def test_a_weight_changes_its_word_and_not_the_pooled_state(conditioning):
 def test_more_layers_than_there_are_cannot_be_skipped(conditioning):
     with pytest.raises(BadInput, match="clip skip"):
         conditions(conditioning, prompt="a cat", clip_skip=8)
+
+
+def test_a_new_prompt_runs_each_encoder_once_and_an_old_one_none(pipe):
+    conditioning = TextAndSizes(pipe, ModelCard(model_id="sdxl", family="sdxl", source="x"))
+    calls = []
+    encoders = (pipe.text_encoder, pipe.text_encoder_2)
+    hooks = [e.register_forward_pre_hook(lambda e, _: calls.append(e)) for e in encoders]
+
+    conditions(conditioning, prompt="a new prompt", guidance_scale=1.0)
+    first = list(calls)
+    conditions(conditioning, prompt="a new prompt", guidance_scale=1.0)
+    for hook in hooks:
+        hook.remove()
+
+    assert first == calls == list(encoders)

@@ -1,6 +1,6 @@
 """What differs between model families, behind one protocol; the only place that imports torch.
 
-A new family is one module with `load(card, device)` and one line in `FAMILIES`.
+A new family is one module with `load(card, device, image_cache)` and one line in `FAMILIES`.
 
 sd, sdxl           what is loaded, and how a prompt becomes what the UNet is told
 unet               the pipeline that they share
@@ -11,6 +11,7 @@ starts             what a sample starts from: noise, an image, an image around a
 prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
 vae                images to latents and back
+caches             what is kept of prompts and images
 pixels             bytes to tensors and back
 safety             judges finished pictures: a model of one step that paints nothing
 weights            reads a diffusers folder
@@ -34,6 +35,8 @@ FAMILIES = {
 }
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
+IMAGE_CACHE = 64 * 2**20
+"""Bytes of encoded images that a VAE keeps; one of 1024x1024 is a megabyte or two."""
 
 
 class DeviceMemoryFull(Exception):
@@ -56,13 +59,18 @@ class Pipeline(Protocol):
         """The model's line of the allow-list."""
 
     def prepare(self, sample: "Sample") -> None:
-        """Read the sample as far as the batch key needs it: sets `chunks` and `context`.
+        """Read the sample as far as the batch key needs it, and the images to name them.
 
-        Takes no device, and is called by the thread that submits the sample.
+        Sets `chunks`, `context` and `digests`, takes no device, and is called by the thread that
+        submits the sample.
         """
 
     def begin(self, sample: "Sample") -> None:
-        """Encode prompt and image; sets `denoising` and `total`. Raises `BadInput`."""
+        """Encode prompt and image; sets `denoising` and `total`. Raises `BadInput`.
+
+        Here and in `finish` a call that does not fit may be done in other ways, unless the sample
+        is strict; `degraded` names them.
+        """
 
     def predict(self, samples: Sequence["Sample"], rows: int) -> list[Any]:
         """One denoiser forward for samples of one `BatchKey`, padded to `rows`.
@@ -77,16 +85,19 @@ class Pipeline(Protocol):
         """Take the sample's own scheduler step; counts `step` up."""
 
     def finish(self, sample: "Sample") -> "Picture":
-        """Decode what the sample has become."""
+        """Decode what the sample has become; raises `NoPicture` for what is none."""
 
 
-def load(card: "ModelCard", device: str) -> Pipeline:
-    """Load a model onto a device (`cpu`, `cuda`, `cuda:1`); raises `OSError` without weights."""
+def load(card: "ModelCard", device: str, image_cache: int = IMAGE_CACHE) -> Pipeline:
+    """Load a model onto a device (`cpu`, `cuda`, `cuda:1`); raises `OSError` without weights.
+
+    `image_cache` is the bytes of encoded images that it keeps.
+    """
     family, torch_device = import_module(FAMILIES[card.family]), import_module(DEVICE)
     pace = None if device == "cpu" else torch_device.PACE
     if device == "cpu":
         torch_device.make_room()
-    return cast("Pipeline", torch_device.Guarded(family.load(card, device), pace))
+    return cast("Pipeline", torch_device.Guarded(family.load(card, device, image_cache), pace))
 
 
 def pick_device() -> str:

@@ -7,19 +7,19 @@ Guidance is an input of dev's transformer and nothing to schnell's: no row is un
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import diffusers
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
+from worker.gpu.families.caches import Cache
 from worker.gpu.families.denoiser import Denoiser
 from worker.gpu.families.flow_schedules import FlowSchedules, noised
-from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
+from worker.gpu.families.pixels import to_mask
 from worker.gpu.families.schedulers import Schedule
 from worker.gpu.families.tokens import PATCH, packed, positions, unpacked
+from worker.gpu.families.vae import Vae, digests
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Pixels, Sample
 
@@ -81,25 +81,27 @@ class Denoising:
 class Flux:
     """A loaded checkpoint; see `Pipeline` for what its methods promise."""
 
-    def __init__(self, card: ModelCard, pipe: Any) -> None:
+    def __init__(self, card: ModelCard, pipe: Any, vae: Vae) -> None:
         self.card = card
         self._pipe = pipe
         self._transformer = Denoiser(pipe.transformer, card)
-        self._vae = pipe.vae
+        self._vae = vae
+        self._channels = pipe.vae.config.latent_channels
         self._device = pipe.transformer.device
         self._dtype = pipe.transformer.dtype
         self._takes_guidance = pipe.transformer.config.guidance_embeds
         self._text_tokens = TOKENS_DEV if self._takes_guidance else TOKENS_SCHNELL
         self._schedules = FlowSchedules(pipe.scheduler, self._device)
-        self._encode_prompt = lru_cache(PROMPTS_KEPT)(self._encode_uncached)
+        self._encoded: Cache[tuple[Any, Any]] = Cache("prompt", PROMPTS_KEPT)
 
     def prepare(self, sample: Sample) -> None:
-        """Nothing to do: every prompt has the same number of tokens."""
+        """Name the images; every prompt has the same number of tokens."""
+        sample.digests = digests(sample)
 
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
         generator = torch.Generator("cpu").manual_seed(sample.seed)
-        _, _, height, width = self._shape(sample)
+        height, width = self._latent_size(sample)
         schedule = self._schedules.plan(
             sample,
             from_noise=self._is_from_noise(sample),
@@ -144,6 +146,7 @@ class Flux:
             encoder_hidden_states=embeddings,
             txt_ids=embeddings.new_zeros(embeddings.shape[1], 3),
             img_ids=states[0].positions,
+            exactly=samples[0].strict,
         )
         tokens = states[0].latents.shape[1]
         return [velocities[row : row + 1, :tokens] for row in range(len(samples))]
@@ -163,18 +166,19 @@ class Flux:
 
     def finish(self, sample: Sample) -> Picture:
         """Decode the latents."""
-        _, _, height, width = self._shape(sample)
+        height, width = self._latent_size(sample)
         latents = unpacked(sample.denoising.latents, height, width)
-        config = self._vae.config
-        latents = latents / config.scaling_factor + config.shift_factor
-        decoded = self._vae.decode(latents, return_dict=False)[0]
+        pixels = self._vae.decode(latents, sample)
         scheduler = type(sample.denoising.schedule.scheduler).__name__
-        return Picture(pixels=to_pixels(decoded), steps=sample.step, scheduler=scheduler)
+        return Picture(pixels=pixels, steps=sample.step, scheduler=scheduler)
 
-    def _encode_uncached(self, text: str) -> tuple[Any, Any]:
+    def _encode_prompt(self, text: str) -> tuple[Any, Any]:
+        if (kept := self._encoded.get(text)) is not None:
+            return kept
         embeddings, pooled, _ = self._pipe.encode_prompt(
             text, None, device=self._device, max_sequence_length=self._text_tokens
         )
+        self._encoded.put(text, (embeddings, pooled))
         return embeddings, pooled
 
     def _is_from_noise(self, sample: Sample) -> bool:
@@ -183,7 +187,7 @@ class Flux:
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
         if sample.image is None:
             return Start(self._noise(sample, generator))
-        clean = self._clean(self._posterior(sample.image).sample(generator))
+        clean = packed(self._vae.encode(sample, generator))
         if not len(schedule.timesteps):
             return Start(clean)
         noise = self._noise(sample, generator)
@@ -193,38 +197,27 @@ class Flux:
         # The inpainting pipeline encodes the masked image too, and then never looks at it.
         return Start(noisy, Kept(self._packed_mask(sample.mask), noise, clean))
 
-    def _posterior(self, image: Pixels) -> Any:
-        return self._vae.encode(to_tensor(image).to(self._device, self._dtype)).latent_dist
-
-    def _clean(self, latents: Any) -> Any:
-        config = self._vae.config
-        return packed((latents - config.shift_factor) * config.scaling_factor)
-
     def _noise(self, sample: Sample, generator: Any) -> Any:
-        shape = self._shape(sample)
-        noise = randn_tensor(shape, generator=generator, device=self._device, dtype=self._dtype)
-        return packed(noise)
+        return packed(self._vae.noise((sample.height, sample.width), generator))
 
     def _packed_mask(self, mask: Pixels) -> Any:
-        factor, channels = self._pipe.vae_scale_factor, self._vae.config.latent_channels
-        height, width = (side // factor for side in mask.shape)
+        height, width = (side // self._pipe.vae_scale_factor for side in mask.shape)
         shrunk = torch.nn.functional.interpolate(to_mask(mask), size=(height, width))
         binary = shrunk.to(self._device, self._dtype)
-        return packed(binary.expand(-1, channels, -1, -1))
+        return packed(binary.expand(-1, self._channels, -1, -1))
 
     def _positions(self, sample: Sample) -> Any:
-        _, _, height, width = self._shape(sample)
-        return positions(height, width).to(self._device, self._dtype)
+        return positions(*self._latent_size(sample)).to(self._device, self._dtype)
 
-    def _shape(self, sample: Sample) -> tuple[int, int, int, int]:
+    def _latent_size(self, sample: Sample) -> tuple[int, int]:
         factor = self._pipe.vae_scale_factor
-        channels = self._vae.config.latent_channels
-        return 1, channels, sample.height // factor, sample.width // factor
+        return sample.height // factor, sample.width // factor
 
 
-def load(card: ModelCard, device: str) -> Flux:
+def load(card: ModelCard, device: str, image_cache: int) -> Flux:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit one."""
-    return Flux(card, read_flux(card, device))
+    pipe = read_flux(card, device)
+    return Flux(card, pipe, Vae(pipe.vae, image_cache=image_cache))
 
 
 def read_flux(card: ModelCard, device: str) -> Any:

@@ -15,18 +15,21 @@ from shared.models import ModelCard
 from worker.gpu.families.flow_schedules import FlowSchedules, noised
 from worker.gpu.families.flux import Flux, Kept, Start, read_flux
 from worker.gpu.families.schedulers import Schedule
+from worker.gpu.families.tokens import packed
+from worker.gpu.families.vae import Vae
 from worker.gpu.samples import Sample
 
 
 class Kontext(Flux):
     """A loaded checkpoint; see `Pipeline` for what its methods promise."""
 
-    def __init__(self, card: ModelCard, pipe: Any) -> None:
-        super().__init__(card, pipe)
+    def __init__(self, card: ModelCard, pipe: Any, vae: Vae) -> None:
+        super().__init__(card, pipe, vae)
         self._schedules = FlowSchedules(pipe.scheduler, self._device, even=True)
 
     def prepare(self, sample: Sample) -> None:
-        """Say whether there is context, which doubles the tokens."""
+        """Say whether there is context, which doubles the tokens, and name the images."""
+        super().prepare(sample)
         sample.context = sample.image is not None
 
     def _is_from_noise(self, sample: Sample) -> bool:
@@ -35,7 +38,7 @@ class Kontext(Flux):
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
         if sample.image is None:
             return Start(self._noise(sample, generator))
-        clean = self._clean(self._posterior(sample.image).mode())
+        clean = packed(self._vae.encode_mode(sample))
         if not len(schedule.timesteps):
             return Start(clean)
         noise = self._noise(sample, generator)
@@ -52,6 +55,7 @@ class Kontext(Flux):
         return torch.cat([positions, positions + positions.new_tensor([1, 0, 0])])
 
 
-def load(card: ModelCard, device: str) -> Kontext:
+def load(card: ModelCard, device: str, image_cache: int) -> Kontext:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit one."""
-    return Kontext(card, read_flux(card, device))
+    pipe = read_flux(card, device)
+    return Kontext(card, pipe, Vae(pipe.vae, image_cache=image_cache))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shared.errors import BadInput
+from worker.gpu.families.caches import Cache
 from worker.gpu.prompts import Chunk, chunked, parse
 
 CHUNKS_KEPT = 128
@@ -23,20 +24,22 @@ MEANINGFUL = 1e-3
 MOST_RESCALED = 4.0
 """A chunk is brought back to its mean by no more than this, in either direction."""
 
-ReadStates = Callable[[Any, Any, int | None], Any]
-"""(text encoder, (1, 77) token ids, clip skip) -> (1, 77, width): how a family reads an encoder."""
+Read = tuple[Any, Any]
+"""(1, 77, width), and what the encoder makes of all tokens together, (1, width), or None."""
+ReadStates = Callable[[Any, Any, int | None], Read]
+"""(text encoder, (1, 77) token ids, clip skip) -> how a family reads an encoder."""
 
 
-def last_states(encoder: Any, ids: Any, clip_skip: int | None) -> Any:
+def last_states(encoder: Any, ids: Any, clip_skip: int | None) -> Read:
     """As Stable Diffusion 1.x and 2.x read theirs: the last layer, or one before it, normed."""
     if clip_skip is None:
-        return encoder(ids)[0]
+        return encoder(ids)[0], None
     states = encoder(ids, output_hidden_states=True).hidden_states
     if clip_skip >= len(states):
         raise BadInput(f"The clip skip must be at most {len(states) - 1} with this model")
     # Newer transformers have no `text_model` inside; diffusers 0.42 fails on those.
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
-    return norm(states[-(clip_skip + 1)])
+    return norm(states[-(clip_skip + 1)]), None
 
 
 class PromptEncoder:
@@ -51,26 +54,28 @@ class PromptEncoder:
         # A tokenizer keeps settings between its calls and is not to be shared by threads.
         self._tokenizing = threading.Lock()
         self._chunks = lru_cache(TEXTS_KEPT)(self._chunks_uncached)
-        self._encode = lru_cache(CHUNKS_KEPT)(self._encode_uncached)
+        self._encoded: Cache[Read] = Cache("prompt", CHUNKS_KEPT)
 
     def chunks(self, text: str) -> tuple[Chunk, ...]:
         """The text as the encoder takes it, at least one chunk; from any thread."""
         return self._chunks(text)
-
-    def ids(self, chunk: Chunk) -> Any:
-        """(1, 77) token ids on the encoder's device, filled up as the tokenizer does it."""
-        ids = [self._begin, *chunk.tokens, self._end]
-        ids += [self._padding] * (self._length - len(ids))
-        return torch.tensor([ids], device=self._encoder.device)
 
     def encode(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Any:
         """(1, chunks * 77, width); the text is followed by empty chunks up to that number.
 
         Raises what the reading raises: `BadInput` for more layers to skip than there are.
         """
+        return self.encode_pooled(text, chunks=chunks, clip_skip=clip_skip)[0]
+
+    def encode_pooled(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Read:
+        """The same, and what the encoder makes of the first chunk as a whole, without weights."""
         own = self.chunks(text)
         padded = own + (Chunk((), ()),) * (chunks - len(own))
-        return torch.cat([self._weighted(chunk, clip_skip) for chunk in padded], dim=1)
+        read = [self._encode(chunk.tokens, clip_skip) for chunk in padded]
+        rows = [
+            self._weighted(chunk, states) for chunk, (states, _) in zip(padded, read, strict=True)
+        ]
+        return torch.cat(rows, dim=1), read[0][1]
 
     def _chunks_uncached(self, text: str) -> tuple[Chunk, ...]:
         with self._tokenizing:
@@ -82,16 +87,25 @@ class PromptEncoder:
         tokens: list[int] = read.input_ids
         return tokens
 
-    def _weighted(self, chunk: Chunk, clip_skip: int | None) -> Any:
-        states = self._encode(chunk.tokens, clip_skip)
+    def _weighted(self, chunk: Chunk, states: Any) -> Any:
         if all(weight == 1.0 for weight in chunk.weights):
             return states
         filler = self._length - len(chunk.weights) - 1
         return weighted(states, (1.0, *chunk.weights, *(1.0,) * filler))
 
-    def _encode_uncached(self, tokens: tuple[int, ...], clip_skip: int | None) -> Any:
-        ids = self.ids(Chunk(tokens, ()))
-        return self._read(self._encoder, ids, clip_skip).to(self._encoder.dtype)
+    def _encode(self, tokens: tuple[int, ...], clip_skip: int | None) -> Read:
+        if (kept := self._encoded.get((tokens, clip_skip))) is not None:
+            return kept
+        states, pooled = self._read(self._encoder, self._ids(tokens), clip_skip)
+        read = states.to(self._encoder.dtype), pooled
+        self._encoded.put((tokens, clip_skip), read)
+        return read
+
+    def _ids(self, tokens: tuple[int, ...]) -> Any:
+        """(1, 77) on the encoder's device, filled up as the tokenizer does it."""
+        ids = [self._begin, *tokens, self._end]
+        ids += [self._padding] * (self._length - len(ids))
+        return torch.tensor([ids], device=self._encoder.device)
 
 
 def weighted(states: Any, weights: tuple[float, ...]) -> Any:

@@ -24,7 +24,7 @@ CARE = 0.01
 DECIMALS = 3
 
 
-def load(card: ModelCard, device: str) -> "SafetyChecker":
+def load(card: ModelCard, device: str, image_cache: int) -> "SafetyChecker":  # noqa: ARG001 - it keeps none
     """Load a checker, and what prepares its pictures, from its folder or the one beside it.
 
     Raises `OSError` without either.

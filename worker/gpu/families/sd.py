@@ -11,7 +11,7 @@ from worker.gpu.families.weights import read
 from worker.gpu.samples import Sample
 
 
-def load(card: ModelCard, device: str) -> UNetPipeline:
+def load(card: ModelCard, device: str, image_cache: int) -> UNetPipeline:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit UNet."""
     pipe = read(
         diffusers.StableDiffusionImg2ImgPipeline,
@@ -26,7 +26,7 @@ def load(card: ModelCard, device: str) -> UNetPipeline:
     return UNetPipeline(
         card,
         pipe.unet,
-        Vae(pipe.vae),
+        Vae(pipe.vae, image_cache=image_cache),
         scheduler=pipe.scheduler.config,
         conditioning=TextConditioning(PromptEncoder(pipe.tokenizer, pipe.text_encoder)),
     )

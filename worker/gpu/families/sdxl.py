@@ -1,6 +1,5 @@
 """Stable Diffusion XL: base models, refiners and inpainting checkpoints."""
 
-from functools import lru_cache
 from typing import Any
 
 import diffusers
@@ -8,7 +7,7 @@ import torch
 
 from shared.errors import BadInput
 from shared.models import ModelCard
-from worker.gpu.families.prompt_embeddings import PromptEncoder
+from worker.gpu.families.prompt_embeddings import PromptEncoder, Read
 from worker.gpu.families.unet import Conditions, UNetPipeline
 from worker.gpu.families.vae import Vae
 from worker.gpu.families.weights import read
@@ -16,14 +15,12 @@ from worker.gpu.samples import Sample
 
 Encoded = tuple[Any, Any]
 """(1, tokens, width) of all text encoders side by side, and (1, width) of the last one, pooled."""
-POOLED_KEPT = 64
-"""Pooled prompts that stay; one is a few kilobytes."""
 CROP = (0, 0)
 AESTHETIC_SCORE, NEGATIVE_AESTHETIC_SCORE = 6.0, 2.5
 """What the pipelines of diffusers tell a refiner by default."""
 
 
-def load(card: ModelCard, device: str) -> UNetPipeline:
+def load(card: ModelCard, device: str, image_cache: int) -> UNetPipeline:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit UNet."""
     pipe = read(
         diffusers.StableDiffusionXLImg2ImgPipeline,
@@ -40,7 +37,7 @@ def load(card: ModelCard, device: str) -> UNetPipeline:
     return UNetPipeline(
         card,
         pipe.unet,
-        Vae(pipe.vae, upcast=True),
+        Vae(pipe.vae, upcast=True, image_cache=image_cache),
         scheduler=pipe.scheduler.config,
         conditioning=TextAndSizes(pipe, card),
     )
@@ -58,8 +55,6 @@ class TextAndSizes:
             (pipe.tokenizer_2, pipe.text_encoder_2),
         ]
         self._encoders = [PromptEncoder(*p, read=penultimate) for p in parts if p[1] is not None]
-        self._pooling = pipe.text_encoder_2
-        self._pool = lru_cache(POOLED_KEPT)(self._pool_uncached)
 
     def prepare(self, sample: Sample) -> None:
         """Count the chunks of the prompts."""
@@ -84,13 +79,8 @@ class TextAndSizes:
         )
 
     def _encode(self, text: str, chunks: int, clip_skip: int | None = None) -> Encoded:
-        states = [e.encode(text, chunks=chunks, clip_skip=clip_skip) for e in self._encoders]
-        return torch.cat(states, dim=-1), self._pool(text)
-
-    def _pool_uncached(self, text: str) -> Any:
-        # The first chunk's, without weights: a pooled state stands for words that have no place.
-        prompts = self._encoders[-1]
-        return self._pooling(prompts.ids(prompts.chunks(text)[0]))[0]
+        read = [e.encode_pooled(text, chunks=chunks, clip_skip=clip_skip) for e in self._encoders]
+        return torch.cat([states for states, _ in read], dim=-1), read[-1][1]
 
     def _unconditional(self, sample: Sample, conditional: Encoded) -> Encoded:
         # An empty negative prompt is none: diffusers does not encode that, most models say.
@@ -99,10 +89,11 @@ class TextAndSizes:
         return self._encode(sample.negative_prompt, sample.chunks)
 
 
-def penultimate(encoder: Any, ids: Any, clip_skip: int | None) -> Any:
+def penultimate(encoder: Any, ids: Any, clip_skip: int | None) -> Read:
     """As Stable Diffusion XL reads its encoders: the layer before the last, or an earlier one."""
-    states = encoder(ids, output_hidden_states=True).hidden_states
+    output = encoder(ids, output_hidden_states=True)
+    states = output.hidden_states
     skipped = (clip_skip or 0) + 1
     if skipped >= len(states):
         raise BadInput(f"The clip skip must be at most {len(states) - 2} with this model")
-    return states[-(skipped + 1)]
+    return states[-(skipped + 1)], output.get("text_embeds")

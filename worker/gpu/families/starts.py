@@ -1,17 +1,17 @@
 """What a sample starts from: noise, an image, or an image around a mask.
 
-Each function draws from the generator in the order of the diffusers pipeline for its case; images
-are (1, 3, height, width) from -1 to 1, masks (1, 1, height, width) with 1 where it is repainted.
+Each function draws from the generator in the order of the diffusers pipeline for its case.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from worker.gpu.families.pixels import to_mask
 from worker.gpu.families.schedulers import Schedule
 from worker.gpu.families.vae import Vae
+from worker.gpu.samples import Sample
 
 
 @dataclass(eq=False, slots=True)
@@ -44,35 +44,35 @@ class Start:
     """(1, 5, h, w): the mask and the image without it, for a UNet trained to see them."""
 
 
-def from_noise(size: Sequence[int], schedule: Schedule, vae: Vae, generator: Any) -> Start:
-    """Text-to-image of this (height, width)."""
-    return Start(vae.noise(size, generator) * schedule.scheduler.init_noise_sigma)
+def from_noise(sample: Sample, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+    """Text-to-image."""
+    return Start(vae.noise(_size(sample), generator) * schedule.scheduler.init_noise_sigma)
 
 
-def from_image(image: Any, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+def from_image(sample: Sample, schedule: Schedule, vae: Vae, generator: Any) -> Start:
     """Image-to-image; a schedule without steps leaves the image as the VAE has it."""
-    clean = vae.encode(image, generator)
+    clean = vae.encode(sample, generator)
     if not len(schedule.timesteps):
         return Start(clean)
-    noise = vae.noise(image.shape[-2:], generator)
+    noise = vae.noise(_size(sample), generator)
     return Start(schedule.scheduler.add_noise(clean, noise, schedule.timesteps[:1]))
 
 
-def around_mask(image: Any, mask: Any, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+def around_mask(sample: Sample, schedule: Schedule, vae: Vae, generator: Any) -> Start:
     """Inpainting with a UNet that knows nothing of masks."""
-    clean = vae.encode(image, generator)
-    noise = vae.noise(image.shape[-2:], generator)
-    vae.skip_encode(image.shape[-2:], generator)
-    kept = Kept(_shrunk(mask, clean), noise, clean)
+    clean = vae.encode(sample, generator)
+    noise = vae.noise(_size(sample), generator)
+    vae.skip_encode(_size(sample), generator)
+    kept = Kept(_shrunk(sample.mask, clean), noise, clean)
     return Start(_first(clean, noise, schedule), kept)
 
 
-def beside_mask(image: Any, mask: Any, schedule: Schedule, vae: Vae, generator: Any) -> Start:
+def beside_mask(sample: Sample, schedule: Schedule, vae: Vae, generator: Any) -> Start:
     """Inpainting with a UNet that is shown the mask and the rest of the image at every step."""
-    clean = None if schedule.is_whole else vae.encode(image, generator)
-    noise = vae.noise(image.shape[-2:], generator)
-    rest = vae.encode(image * (1 - mask), generator)
-    beside = torch.cat([_shrunk(mask, rest), rest], dim=1)
+    clean = None if schedule.is_whole else vae.encode(sample, generator)
+    noise = vae.noise(_size(sample), generator)
+    rest = vae.encode_kept(sample, generator)
+    beside = torch.cat([_shrunk(sample.mask, rest), rest], dim=1)
     return Start(_first(clean, noise, schedule), beside=beside)
 
 
@@ -92,6 +92,10 @@ def _first(clean: Any, noise: Any, schedule: Schedule) -> Any:
     return schedule.scheduler.add_noise(clean, noise, schedule.timesteps[:1])
 
 
+def _size(sample: Sample) -> tuple[int, int]:
+    return sample.height, sample.width
+
+
 def _shrunk(mask: Any, latents: Any) -> Any:
-    shrunk = torch.nn.functional.interpolate(mask, size=latents.shape[-2:])
+    shrunk = torch.nn.functional.interpolate(to_mask(mask), size=latents.shape[-2:])
     return shrunk.to(latents.device, latents.dtype)

@@ -14,7 +14,6 @@ from shared.errors import BadInput
 from shared.models import ModelCard
 from shared.schedulers import Choice
 from worker.gpu.families.denoiser import Denoiser
-from worker.gpu.families.pixels import to_mask, to_tensor
 from worker.gpu.families.schedulers import Schedule, plan
 from worker.gpu.families.starts import (
     Kept,
@@ -24,7 +23,7 @@ from worker.gpu.families.starts import (
     from_image,
     from_noise,
 )
-from worker.gpu.families.vae import Vae
+from worker.gpu.families.vae import Vae, digests
 from worker.gpu.samples import Picture, Sample
 
 PLAIN_CHANNELS = 4
@@ -100,8 +99,9 @@ class UNetPipeline:
         self._scheduler = {**scheduler, "clip_sample": False}
 
     def prepare(self, sample: Sample) -> None:
-        """Count the chunks of the prompts."""
+        """Count the chunks of the prompts, and name the images."""
         self._conditioning.prepare(sample)
+        sample.digests = digests(sample)
 
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
@@ -150,6 +150,7 @@ class UNetPipeline:
             timestep=torch.stack(_padded(times, rows)).repeat(halves),
             encoder_hidden_states=_stacked([c.embeddings for c in conditions], rows),
             added_cond_kwargs=added or None,
+            exactly=samples[0].strict,
         )
         halved = noise.unflatten(0, (halves, rows))
         return [_guided(halved[:, [row]], s.guidance_scale) for row, s in enumerate(samples)]
@@ -167,7 +168,8 @@ class UNetPipeline:
 
     def finish(self, sample: Sample) -> Picture:
         """Decode the latents."""
-        return Picture(pixels=self._vae.decode(sample.denoising.latents), steps=sample.step)
+        pixels = self._vae.decode(sample.denoising.latents, sample)
+        return Picture(pixels=pixels, steps=sample.step)
 
     def _check(self, sample: Sample) -> None:
         if self._sees_mask and (sample.image is None or sample.mask is None):
@@ -177,12 +179,11 @@ class UNetPipeline:
 
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
         if sample.image is None:
-            return from_noise((sample.height, sample.width), schedule, self._vae, generator)
-        image = to_tensor(sample.image)
+            return from_noise(sample, schedule, self._vae, generator)
         if sample.mask is None or not len(schedule.timesteps):
-            return from_image(image, schedule, self._vae, generator)
+            return from_image(sample, schedule, self._vae, generator)
         inpaint = beside_mask if self._sees_mask else around_mask
-        return inpaint(image, to_mask(sample.mask), schedule, self._vae, generator)
+        return inpaint(sample, schedule, self._vae, generator)
 
 
 def _padded(rows: list[Any], count: int) -> list[Any]:

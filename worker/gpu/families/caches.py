@@ -1,0 +1,38 @@
+"""Cache: what is kept so that it is not computed twice, counted by name."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from worker.gpu.metrics import CACHE_HITS, CACHE_MISSES
+
+V = TypeVar("V")
+
+
+class Cache(Generic[V]):
+    """The values last asked for; the others go when all together weigh too much. One thread's."""
+
+    def __init__(self, name: str, most: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+        """`most` is in the units of `weigh`; without one, a number of values."""
+        self._hits, self._misses = CACHE_HITS.labels(name), CACHE_MISSES.labels(name)
+        self._most = most
+        self._weigh = weigh
+        self._weight = 0
+        self._values: OrderedDict[Hashable, V] = OrderedDict()
+
+    def get(self, key: Hashable) -> V | None:
+        """The value, if it is still there."""
+        if key not in self._values:
+            self._misses.inc()
+            return None
+        self._hits.inc()
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def put(self, key: Hashable, value: V) -> None:
+        """Keep a value that was not there."""
+        self._values[key] = value
+        self._weight += self._weigh(value)
+        while self._weight > self._most:
+            _, oldest = self._values.popitem(last=False)
+            self._weight -= self._weigh(oldest)
