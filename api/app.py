@@ -14,6 +14,7 @@ from api.config import ApiSettings
 from api.door import Door
 from api.routes import health, images, jobs
 from api.waiting import Waiting
+from shared.add_ons import AddOns
 from shared.egress import Guard
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.events import end, finished
@@ -37,6 +38,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.door = door = Door(
         settings=settings,
         model=_default_model(settings),
+        add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
         submissions=Submissions(redis, settings),
         waiting=Waiting(),
         store=store,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
 from api.dialects import DIALECTS, Dialect
@@ -17,6 +18,7 @@ from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
 from api.requests import Img2ImgRequest
 from api.waiting import Waiting
+from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
@@ -36,6 +38,7 @@ class Door:
     settings: ApiSettings
     model: ModelCard
     """What requests that name no model run."""
+    add_ons: AddOns
     submissions: Submissions
     waiting: Waiting
     store: ObjectStore
@@ -79,7 +82,18 @@ class Door:
         request = Img2ImgRequest.read(fields)
         card = self.model
         job = request.to_job(
-            tenant=tenant.tenant, card=card, dialect=dialect, scheduler=_scheduler(request, card)
+            tenant=tenant.tenant,
+            card=card,
+            dialect=dialect,
+            scheduler=_scheduler(request, card),
+            added=choose_add_ons(
+                request.lora_model,
+                request.lora_strength,
+                request.embeddings_model,
+                request.vae,
+                card=card,
+                add_ons=self.add_ons,
+            ),
         )
         return Submission(
             await self._with_inputs(job),

@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
 )
 
+from api.add_ons import Added
 from api.dialects import Dialect
 from api.errors import InvalidFields
 from shared.jobs import MAX_SEED, Job, Params, new_job_id, new_seed, sample_seeds
@@ -69,8 +70,13 @@ def _no_deeper(value: Any, levels: int) -> None:
         _no_deeper(item, levels - 1)
 
 
+def _joined(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
 Side = Annotated[int, Field(ge=1, le=8192)]
+Listed = Annotated[str | None, Field(max_length=1000), BeforeValidator(_joined)]
 
 
 class Img2ImgRequest(BaseModel):
@@ -128,6 +134,24 @@ class Img2ImgRequest(BaseModel):
     clip_skip: Annotated[
         int | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
     ] = None
+    lora_model: Annotated[
+        Listed,
+        Field(
+            validation_alias=AliasChoices("lora_model", "lora"),
+            description="Names of LoRAs, with commas between",
+        ),
+    ] = None
+    lora_strength: Annotated[
+        Listed, Field(description="0 to 2 for each LoRA, with commas between; or one for all")
+    ] = None
+    embeddings_model: Annotated[
+        Listed,
+        Field(
+            validation_alias=AliasChoices("embeddings_model", "embeddings"),
+            description="Names of textual inversions, whose tokens the prompts then have",
+        ),
+    ] = None
+    vae: Annotated[str | None, Field(max_length=128, description="Name of another VAE")] = None
     enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
     safety_checker: Annotated[
         bool, Field(description="Accepted; meta.safety_checker says which checker really ran")
@@ -153,7 +177,9 @@ class Img2ImgRequest(BaseModel):
         except ValidationError as error:
             raise InvalidFields(_explain(error)) from None
 
-    def to_job(self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: Choice) -> Job:
+    def to_job(
+        self, *, tenant: str, card: ModelCard, dialect: Dialect, scheduler: Choice, added: Added
+    ) -> Job:
         """The job, with every default decided; its images are still as they came."""
         enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
         limits = card.limits
@@ -178,6 +204,9 @@ class Img2ImgRequest(BaseModel):
                 scheduler=scheduler.name,
                 scheduler_options=scheduler.options,
                 clip_skip=self.clip_skip,
+                loras=added.loras,
+                embeddings=added.embeddings,
+                vae=added.vae,
                 seeds=sample_seeds(seed, min(self.samples, limits.max_samples)),
                 base64=self.base64,
             ),
@@ -187,7 +216,6 @@ class Img2ImgRequest(BaseModel):
                 "enable_attention_slicing": "false",
                 "enhance_prompt": "yes" if self.enhance_prompt else "no",
                 "revision": card.dtype,
-                "vae": None,
             },
         )
 

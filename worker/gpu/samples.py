@@ -2,22 +2,30 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.add_ons import AddOn, Embedding
 from shared.schedulers import Options
 
 Pixels = NDArray[np.uint8]
+
+
+class WeightedLora(NamedTuple):
+    """A LoRA, and how strongly it works."""
+
+    card: AddOn
+    strength: float
 
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
     """What samples must share to share a forward pass.
 
-    Not in it: prompt, clip skip, seed, steps, strength, guidance value and scheduler, which each
-    sample owns.
+    Not in it: prompt, embeddings, clip skip, seed, steps, strength, guidance value, scheduler and
+    VAE, which each sample owns.
     """
 
     model_id: str
@@ -28,11 +36,13 @@ class BatchKey:
     inpaint: bool
     chunks: int = 1
     """How many times 77 tokens the denoiser looks at; more, even empty ones, is another picture."""
+    loras: tuple[tuple[str, float], ...] = ()
+    """Names and strengths, by name: the denoiser has one set at a time."""
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Sample:
     """One image to make: what the engine is given, and the future that it answers by."""
 
@@ -55,6 +65,12 @@ class Sample:
     clip_skip: int | None = None
     chunks: int = 1
     """Of the longer prompt; known once the family has prepared the sample."""
+    loras: tuple[WeightedLora, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    vae: AddOn | None = None
+    """None: the model's own."""
+    read: dict[AddOn, Any] = field(default_factory=dict)
+    """What the family has read of the LoRAs' and the VAE's files, so that it stays at hand."""
     alone: bool = False
     distilled: bool = False
     """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
@@ -76,6 +92,7 @@ class Sample:
             guided=self.guidance_scale > 1 and not self.distilled,
             inpaint=self.mask is not None,
             chunks=self.chunks,
+            loras=tuple(sorted((lora.card.name, lora.strength) for lora in self.loras)),
             alone=self.job_id if self.alone else None,
         )
 

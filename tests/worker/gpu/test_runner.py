@@ -4,13 +4,16 @@ import base64
 import io
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from shared.add_ons import AddOn, AddOns, Embedding
 from shared.config import Settings
 from shared.errors import BadInput, OutOfMemory
+from shared.jobs import LoraUse
 from shared.models import Registry
 from tests.jobs import FAILURE, make_job
 from tests.ledger import Ledger
@@ -23,6 +26,11 @@ from worker.gpu.metrics import ATTEMPTS
 from worker.gpu.runner import JobRunner
 
 RETRY_DELAY = timedelta(seconds=60)
+ADD_ONS = AddOns(
+    loras={"ink": AddOn(name="ink", family="sd", source=Path("ink"))},
+    embeddings={"moss": Embedding(name="moss", family="sd", source=Path("moss"), token="<moss>")},
+    vaes={"mse": AddOn(name="mse", family="sd", source=Path("mse"))},
+)
 
 
 @pytest.fixture
@@ -45,6 +53,7 @@ def bench(ledger):
         fetch=lambda source, field: encoded(photo((64, 64))),
         timeout=timedelta(seconds=30),
         retry_delay=RETRY_DELAY,
+        add_ons=ADD_ONS,
     )
     return SimpleNamespace(runner=runner, engine=engine, store=store, leases=leases)
 
@@ -326,3 +335,27 @@ def test_an_engine_that_stops_gives_the_job_to_another_worker(bench, ledger, whe
     assert (record.state, record.generation, record.attempts) == ("queued", 2, 0)
     assert ledger.redis.zcard("delayed") == 0
     assert ledger.redis.zcard("leases") == 0
+
+
+def test_what_a_request_adds_reaches_the_engine_as_cards(bench, ledger):
+    job = job_of(loras=(LoraUse(name="ink", strength=0.5),), embeddings=("moss",), vae="mse")
+    ledger.submit(job)
+
+    run(bench, ledger, job)
+
+    (sample,) = bench.engine.submitted
+    assert sample.loras == ((ADD_ONS.loras["ink"], 0.5),)
+    assert sample.embeddings == (ADD_ONS.embeddings["moss"],)
+    assert sample.vae == ADD_ONS.vaes["mse"]
+
+
+@pytest.mark.parametrize(
+    "gone", [{"loras": (LoraUse(name="gone"),)}, {"embeddings": ("gone",)}, {"vae": "gone"}]
+)
+def test_what_this_worker_does_not_have_fails_the_job_and_is_named(bench, ledger, gone):
+    job = job_of(**gone)
+    ledger.submit(job)
+
+    record = run(bench, ledger, job)
+
+    assert record.failure.message == "This deployment no longer has 'gone'"

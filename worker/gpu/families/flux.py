@@ -5,7 +5,7 @@ generator is drawn from in that pipeline's order, and only the transformer forwa
 Guidance is an input of dev's transformer and nothing to schnell's: no row is unconditional.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,8 +16,10 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from shared.models import ModelCard
 from worker.gpu.families.flow_schedules import noised, plan
+from worker.gpu.families.loras import Loras, text_loras
 from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
 from worker.gpu.families.schedulers import Schedule
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Pixels, Sample
 
@@ -68,7 +70,9 @@ class Flux:
         self.card = card
         self._pipe = pipe
         self._transformer = pipe.transformer
-        self._vae = pipe.vae
+        self._vaes = Vaes(pipe.vae, card.model_id, lambda vae: vae)
+        self._loras = Loras(pipe, card.model_id, "transformer", "text_encoder")
+        self._channels = pipe.vae.config.latent_channels
         self._device = pipe.transformer.device
         self._dtype = pipe.transformer.dtype
         self._takes_guidance = pipe.transformer.config.guidance_embeds
@@ -76,7 +80,9 @@ class Flux:
         self._encode_prompt = lru_cache(PROMPTS_KEPT)(self._encode_uncached)
 
     def prepare(self, sample: Sample) -> None:
-        """Nothing to do: every prompt has the same number of tokens."""
+        """Read what the sample adds to the model; all prompts have the same number of tokens."""
+        self._loras.prepare(sample)
+        self._vaes.prepare(sample)
 
     def begin(self, sample: Sample) -> None:
         """Encode prompt and image, and draw the noise."""
@@ -89,7 +95,8 @@ class Flux:
             generator=generator,
             device=self._device,
         )
-        embeddings, pooled = self._encode_prompt(sample.prompt)
+        self._loras.activate(sample)
+        embeddings, pooled = self._encode_prompt(sample.prompt, text_loras(sample))
         latents, kept = self._first_latents(sample, schedule, generator)
         sample.denoising = Denoising(
             schedule=schedule,
@@ -105,6 +112,7 @@ class Flux:
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
         """One transformer forward; the answer is each sample's velocity, (1, image tokens, 64)."""
+        self._loras.activate(samples[0])
         states: list[Denoising] = [sample.denoising for sample in samples]
         times = [s.denoising.times[s.step : s.step + 1] for s in samples]
         embeddings = _stacked([state.embeddings for state in states], rows)
@@ -138,13 +146,13 @@ class Flux:
         """Decode the latents."""
         _, _, height, width = self._shape(sample)
         latents = _unpacked(sample.denoising.latents, height, width)
-        config = self._vae.config
-        latents = latents / config.scaling_factor + config.shift_factor
-        decoded = self._vae.decode(latents, return_dict=False)[0]
+        vae = self._vaes.of(sample)
+        latents = latents / vae.config.scaling_factor + vae.config.shift_factor
+        decoded = vae.decode(latents, return_dict=False)[0]
         scheduler = type(sample.denoising.schedule.scheduler).__name__
         return Picture(pixels=to_pixels(decoded), steps=sample.step, scheduler=scheduler)
 
-    def _encode_uncached(self, text: str) -> tuple[Any, Any]:
+    def _encode_uncached(self, text: str, _loras: Hashable) -> tuple[Any, Any]:
         embeddings, pooled, _ = self._pipe.encode_prompt(
             text, None, device=self._device, max_sequence_length=self._text_tokens
         )
@@ -155,7 +163,7 @@ class Flux:
     ) -> tuple[Any, Kept | None]:
         if sample.image is None:
             return self._noise(sample, generator), None
-        clean = self._encode_image(sample.image, generator)
+        clean = self._encode_image(sample.image, self._vaes.of(sample), generator)
         if not len(schedule.timesteps):
             return clean, None
         noise = self._noise(sample, generator)
@@ -165,9 +173,9 @@ class Flux:
         # The inpainting pipeline encodes the masked image too, and then never looks at it.
         return noisy, Kept(self._packed_mask(sample.mask), noise, clean)
 
-    def _encode_image(self, image: Pixels, generator: Any) -> Any:
-        posterior = self._vae.encode(to_tensor(image).to(self._device, self._dtype)).latent_dist
-        config = self._vae.config
+    def _encode_image(self, image: Pixels, vae: Any, generator: Any) -> Any:
+        posterior = vae.encode(to_tensor(image).to(self._device, self._dtype)).latent_dist
+        config = vae.config
         return _packed((posterior.sample(generator) - config.shift_factor) * config.scaling_factor)
 
     def _noise(self, sample: Sample, generator: Any) -> Any:
@@ -176,7 +184,7 @@ class Flux:
         return _packed(noise)
 
     def _packed_mask(self, mask: Pixels) -> Any:
-        factor, channels = self._pipe.vae_scale_factor, self._vae.config.latent_channels
+        factor, channels = self._pipe.vae_scale_factor, self._channels
         height, width = (side // factor for side in mask.shape)
         shrunk = torch.nn.functional.interpolate(to_mask(mask), size=(height, width))
         binary = shrunk.to(self._device, self._dtype)
@@ -190,8 +198,7 @@ class Flux:
 
     def _shape(self, sample: Sample) -> tuple[int, int, int, int]:
         factor = self._pipe.vae_scale_factor
-        channels = self._vae.config.latent_channels
-        return 1, channels, sample.height // factor, sample.width // factor
+        return 1, self._channels, sample.height // factor, sample.width // factor
 
 
 def load(card: ModelCard, device: str) -> Flux:

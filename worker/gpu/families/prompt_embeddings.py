@@ -4,18 +4,21 @@ A prompt of one chunk without weights has, to the bit, what diffusers' `encode_p
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 
+from shared.add_ons import Embedding
 from shared.errors import BadInput
+from worker.gpu.families.textual_inversion import Vector, Word, embedded, read_word, split
 from worker.gpu.prompts import Chunk, chunked, parse
 
 CHUNKS_KEPT = 128
 """Encoded chunks that stay; one is some hundred kilobytes."""
 TEXTS_KEPT = 1024
+EMBEDDINGS_KEPT = 64
 AROUND = 2
 """Tokens that begin and end a chunk."""
 MEANINGFUL = 1e-3
@@ -23,6 +26,7 @@ MEANINGFUL = 1e-3
 MOST_RESCALED = 4.0
 """A chunk is brought back to its mean by no more than this, in either direction."""
 
+Embeddings = tuple[Embedding, ...]
 ReadStates = Callable[[Any, Any, int | None], Any]
 """(text encoder, (1, 77) token ids, clip skip) -> (1, 77, width): how a family reads an encoder."""
 
@@ -42,7 +46,11 @@ def last_states(encoder: Any, ids: Any, clip_skip: int | None) -> Any:
 class PromptEncoder:
     """A tokenizer and a text encoder. Chunks are encoded one by one, so none depends on others."""
 
-    def __init__(self, tokenizer: Any, encoder: Any, read: ReadStates = last_states) -> None:
+    def __init__(
+        self, tokenizer: Any, encoder: Any, read: ReadStates = last_states, part: str = "clip_l"
+    ) -> None:
+        """`part` is what the files of textual inversions call the encoder."""
+        self._part = part
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._read = read
@@ -50,48 +58,74 @@ class PromptEncoder:
         self._padding, self._length = tokenizer.pad_token_id, tokenizer.model_max_length
         # A tokenizer keeps settings between its calls and is not to be shared by threads.
         self._tokenizing = threading.Lock()
+        self._word = lru_cache(EMBEDDINGS_KEPT)(self._word_uncached)
         self._chunks = lru_cache(TEXTS_KEPT)(self._chunks_uncached)
         self._encode = lru_cache(CHUNKS_KEPT)(self._encode_uncached)
 
-    def chunks(self, text: str) -> tuple[Chunk, ...]:
-        """The text as the encoder takes it, at least one chunk; from any thread."""
-        return self._chunks(text)
+    def chunks(self, text: str, embeddings: Embeddings = ()) -> tuple[Chunk, ...]:
+        """The text as the encoder takes it, at least one chunk; from any thread.
 
-    def ids(self, chunk: Chunk) -> Any:
-        """(1, 77) token ids on the encoder's device, filled up as the tokenizer does it."""
-        ids = [self._begin, *chunk.tokens, self._end]
-        ids += [self._padding] * (self._length - len(ids))
-        return torch.tensor([ids], device=self._encoder.device)
+        Raises `BadInput` for an embedding that does not fit the encoder.
+        """
+        return self._chunks(text, embeddings)
 
-    def encode(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Any:
+    def states(self, chunk: Chunk, read: ReadStates, clip_skip: int | None = None) -> Any:
+        """What is read of the encoder for a chunk, filled up as the tokenizer does it."""
+        tokens = [self._begin, *chunk.tokens, self._end]
+        tokens += [self._padding] * (self._length - len(tokens))
+        with embedded(self._encoder, tokens) as ids:
+            return read(self._encoder, ids, clip_skip)
+
+    def encode(
+        self,
+        text: str,
+        *,
+        chunks: int,
+        clip_skip: int | None = None,
+        embeddings: Embeddings = (),
+        loras: Hashable = (),
+    ) -> Any:
         """(1, chunks * 77, width); the text is followed by empty chunks up to that number.
 
-        Raises what the reading raises: `BadInput` for more layers to skip than there are.
+        `loras` tells one state of the encoder from another. Raises what the reading raises:
+        `BadInput` for more layers to skip than there are.
         """
-        own = self.chunks(text)
+        own = self.chunks(text, embeddings)
         padded = own + (Chunk((), ()),) * (chunks - len(own))
-        return torch.cat([self._weighted(chunk, clip_skip) for chunk in padded], dim=1)
+        return torch.cat([self._weighted(chunk, clip_skip, loras) for chunk in padded], dim=1)
 
-    def _chunks_uncached(self, text: str) -> tuple[Chunk, ...]:
+    def _word_uncached(self, card: Embedding) -> Word:
+        return read_word(card, self._part, self._encoder.get_input_embeddings().embedding_dim)
+
+    def _chunks_uncached(self, text: str, embeddings: Embeddings) -> tuple[Chunk, ...]:
+        words = [self._word(card) for card in embeddings]
         with self._tokenizing:
-            fragments = [(self._tokens(fragment.text), fragment.weight) for fragment in parse(text)]
+            fragments = [
+                (self._tokens(piece), fragment.weight)
+                for fragment in parse(text)
+                for piece in split(fragment.text, words)
+            ]
         return chunked(fragments, self._length - AROUND)
 
-    def _tokens(self, text: str) -> list[int]:
+    def _tokens(self, text: str | Word) -> Sequence[int | Vector]:
+        if isinstance(text, Word):
+            return text.vectors
         read = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
         tokens: list[int] = read.input_ids
         return tokens
 
-    def _weighted(self, chunk: Chunk, clip_skip: int | None) -> Any:
-        states = self._encode(chunk.tokens, clip_skip)
+    def _weighted(self, chunk: Chunk, clip_skip: int | None, loras: Hashable) -> Any:
+        states = self._encode(chunk.tokens, clip_skip, loras)
         if all(weight == 1.0 for weight in chunk.weights):
             return states
         filler = self._length - len(chunk.weights) - 1
         return weighted(states, (1.0, *chunk.weights, *(1.0,) * filler))
 
-    def _encode_uncached(self, tokens: tuple[int, ...], clip_skip: int | None) -> Any:
-        ids = self.ids(Chunk(tokens, ()))
-        return self._read(self._encoder, ids, clip_skip).to(self._encoder.dtype)
+    def _encode_uncached(
+        self, tokens: tuple[int | Vector, ...], clip_skip: int | None, _loras: Hashable
+    ) -> Any:
+        states = self.states(Chunk(tokens, ()), self._read, clip_skip)
+        return states.to(self._encoder.dtype)
 
 
 def weighted(states: Any, weights: tuple[float, ...]) -> Any:

@@ -1,6 +1,7 @@
 """Stable Diffusion XL: base models, refiners and inpainting checkpoints."""
 
-from functools import lru_cache
+from collections.abc import Hashable
+from functools import lru_cache, partial
 from typing import Any
 
 import diffusers
@@ -8,9 +9,11 @@ import torch
 
 from shared.errors import BadInput
 from shared.models import ModelCard
-from worker.gpu.families.prompt_embeddings import PromptEncoder
+from worker.gpu.families.loras import Loras, text_loras
+from worker.gpu.families.prompt_embeddings import Embeddings, PromptEncoder
 from worker.gpu.families.unet import Conditions, UNetPipeline
 from worker.gpu.families.vae import Vae
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Sample
 
@@ -40,7 +43,8 @@ def load(card: ModelCard, device: str) -> UNetPipeline:
     return UNetPipeline(
         card,
         pipe.unet,
-        Vae(pipe.vae, upcast=True),
+        Vaes(pipe.vae, card.model_id, partial(Vae, upcast=True)),
+        Loras(pipe, card.model_id, "unet", "text_encoder", "text_encoder_2"),
         scheduler=pipe.scheduler.config,
         conditioning=TextAndSizes(pipe, card),
     )
@@ -54,23 +58,24 @@ class TextAndSizes:
         self._refines = pipe.config.requires_aesthetics_score
         self._empty_is_zero = pipe.config.force_zeros_for_empty_prompt
         parts = [
-            (pipe.tokenizer, pipe.text_encoder),  # a refiner has the second ones only
-            (pipe.tokenizer_2, pipe.text_encoder_2),
+            (pipe.tokenizer, pipe.text_encoder, penultimate, "clip_l"),  # not in a refiner
+            (pipe.tokenizer_2, pipe.text_encoder_2, penultimate, "clip_g"),
         ]
-        self._encoders = [PromptEncoder(*p, read=penultimate) for p in parts if p[1] is not None]
-        self._pooling = pipe.text_encoder_2
+        self._encoders = [PromptEncoder(*part) for part in parts if part[1] is not None]
         self._pool = lru_cache(POOLED_KEPT)(self._pool_uncached)
 
     def prepare(self, sample: Sample) -> None:
         """Count the chunks of the prompts."""
         texts = (sample.prompt, sample.negative_prompt if sample.key.guided else "")
-        sample.chunks = max(len(e.chunks(text)) for e in self._encoders for text in texts)
+        sample.chunks = max(
+            len(e.chunks(text, sample.embeddings)) for e in self._encoders for text in texts
+        )
 
     def conditions(self, sample: Sample) -> Conditions:
         """Encode the prompts; raises `BadInput` as `penultimate` does."""
         if self._refines and sample.image is None:
             raise BadInput(f"{self._card.model_id} only refines: it needs an image")
-        rows = [self._encode(sample.prompt, sample.chunks, sample.clip_skip)]
+        rows = [self._encode(sample, sample.prompt, sample.clip_skip)]
         scores = [AESTHETIC_SCORE]
         if sample.key.guided:
             rows.insert(0, self._unconditional(sample, rows[0]))
@@ -83,20 +88,35 @@ class TextAndSizes:
             embeddings, {"text_embeds": pooled, "time_ids": ids.to(embeddings.device)}
         )
 
-    def _encode(self, text: str, chunks: int, clip_skip: int | None = None) -> Encoded:
-        states = [e.encode(text, chunks=chunks, clip_skip=clip_skip) for e in self._encoders]
-        return torch.cat(states, dim=-1), self._pool(text)
+    def _encode(self, sample: Sample, text: str, clip_skip: int | None = None) -> Encoded:
+        embeddings, loras = sample.embeddings, text_loras(sample)
+        states = [
+            encoder.encode(
+                text,
+                chunks=sample.chunks,
+                clip_skip=clip_skip,
+                embeddings=embeddings,
+                loras=loras,
+            )
+            for encoder in self._encoders
+        ]
+        return torch.cat(states, dim=-1), self._pool(text, embeddings, loras)
 
-    def _pool_uncached(self, text: str) -> Any:
+    def _pool_uncached(self, text: str, embeddings: Embeddings, _loras: Hashable) -> Any:
         # The first chunk's, without weights: a pooled state stands for words that have no place.
         prompts = self._encoders[-1]
-        return self._pooling(prompts.ids(prompts.chunks(text)[0]))[0]
+        return prompts.states(prompts.chunks(text, embeddings)[0], projected)
 
     def _unconditional(self, sample: Sample, conditional: Encoded) -> Encoded:
         # An empty negative prompt is none: diffusers does not encode that, most models say.
         if not sample.negative_prompt and self._empty_is_zero:
             return torch.zeros_like(conditional[0]), torch.zeros_like(conditional[1])
-        return self._encode(sample.negative_prompt, sample.chunks)
+        return self._encode(sample, sample.negative_prompt)
+
+
+def projected(encoder: Any, ids: Any, _: int | None) -> Any:
+    """The state that stands for the whole text, whatever layers are skipped."""
+    return encoder(ids)[0]
 
 
 def penultimate(encoder: Any, ids: Any, clip_skip: int | None) -> Any:

@@ -13,6 +13,7 @@ import torch
 from shared.errors import BadInput
 from shared.models import ModelCard
 from shared.schedulers import Choice
+from worker.gpu.families.loras import Loras
 from worker.gpu.families.pixels import to_mask, to_tensor
 from worker.gpu.families.schedulers import Schedule, plan
 from worker.gpu.families.starts import (
@@ -24,6 +25,7 @@ from worker.gpu.families.starts import (
     from_noise,
 )
 from worker.gpu.families.vae import Vae
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.samples import Picture, Sample
 
 PLAIN_CHANNELS = 4
@@ -76,7 +78,8 @@ class UNetPipeline:
         self,
         card: ModelCard,
         unet: Any,
-        vae: Vae,
+        vaes: Vaes[Vae],
+        loras: Loras,
         *,
         scheduler: Mapping[str, Any],
         conditioning: Conditioning,
@@ -90,14 +93,17 @@ class UNetPipeline:
         self.card = card
         self._unet = unet
         self._device = unet.device
-        self._vae = vae
+        self._vaes = vaes
+        self._loras = loras
         self._sees_mask = channels == INPAINTING_CHANNELS
         self._conditioning = conditioning
         # Latents have no bounds to be clipped to; not every checkpoint's config says so.
         self._scheduler = {**scheduler, "clip_sample": False}
 
     def prepare(self, sample: Sample) -> None:
-        """Count the chunks of the prompts."""
+        """Read what the sample adds to the model, and count the chunks of the prompts."""
+        self._loras.prepare(sample)
+        self._vaes.prepare(sample)
         self._conditioning.prepare(sample)
 
     def begin(self, sample: Sample) -> None:
@@ -111,6 +117,7 @@ class UNetPipeline:
             strength=None if sample.image is None else sample.strength,
             generator=generator,
         )
+        self._loras.activate(sample)
         conditions = self._conditioning.conditions(sample)
         start = self._start(sample, schedule, generator)
         sample.denoising = Denoising(schedule, conditions, start.latents, start.kept, start.beside)
@@ -118,6 +125,7 @@ class UNetPipeline:
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
         """One UNet forward; the answer is each sample's guided prediction, (1, 4, h, w)."""
+        self._loras.activate(samples[0])
         states: list[Denoising] = [sample.denoising for sample in samples]
         steps = [s.denoising.schedule.timesteps[s.step] for s in samples]
         inputs = [state.scaled(step) for state, step in zip(states, steps, strict=True)]
@@ -151,7 +159,8 @@ class UNetPipeline:
 
     def finish(self, sample: Sample) -> Picture:
         """Decode the latents."""
-        return Picture(pixels=self._vae.decode(sample.denoising.latents), steps=sample.step)
+        pixels = self._vaes.of(sample).decode(sample.denoising.latents)
+        return Picture(pixels=pixels, steps=sample.step)
 
     def _check(self, sample: Sample) -> None:
         if self._sees_mask and (sample.image is None or sample.mask is None):
@@ -160,13 +169,14 @@ class UNetPipeline:
             raise BadInput("A mask needs an image that it belongs to")
 
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
+        vae = self._vaes.of(sample)
         if sample.image is None:
-            return from_noise((sample.height, sample.width), schedule, self._vae, generator)
+            return from_noise((sample.height, sample.width), schedule, vae, generator)
         image = to_tensor(sample.image)
         if sample.mask is None or not len(schedule.timesteps):
-            return from_image(image, schedule, self._vae, generator)
+            return from_image(image, schedule, vae, generator)
         inpaint = beside_mask if self._sees_mask else around_mask
-        return inpaint(image, to_mask(sample.mask), schedule, self._vae, generator)
+        return inpaint(image, to_mask(sample.mask), schedule, vae, generator)
 
 
 def _padded(rows: list[Any], count: int) -> list[Any]:
