@@ -135,20 +135,14 @@ class Img2ImgRequest(BaseModel):
         int | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
     ] = None
     lora_model: Annotated[
-        Listed,
-        Field(
-            validation_alias=AliasChoices("lora_model", "lora"),
-            description="Names of LoRAs, with commas between",
-        ),
+        Listed, Field(validation_alias=AliasChoices("lora_model", "lora"), description="Names")
     ] = None
-    lora_strength: Annotated[
-        Listed, Field(description="0 to 2 for each LoRA, with commas between; or one for all")
-    ] = None
+    lora_strength: Annotated[Listed, Field(description="0 to 2, for each LoRA or for all")] = None
     embeddings_model: Annotated[
         Listed,
         Field(
             validation_alias=AliasChoices("embeddings_model", "embeddings"),
-            description="Names of textual inversions, whose tokens the prompts then have",
+            description="Names of textual inversions, whose tokens the prompts have",
         ),
     ] = None
     vae: Annotated[str | None, Field(max_length=128, description="Name of another VAE")] = None
