@@ -49,9 +49,16 @@ def parse(prompt: str) -> tuple[Fragment, ...]:
 
 
 def chunked(fragments: Iterable[tuple[Sequence[Any], float]], size: int) -> tuple[Chunk, ...]:
-    """Tokens with weights in pieces of `size`, the last one shorter; at least one."""
-    weighted = [(token, weight) for tokens, weight in fragments for token in tokens]
-    pieces = [weighted[start : start + size] for start in range(0, len(weighted), size)] or [[]]
+    """Tokens with weights in pieces of `size`, or somewhat shorter; at least one.
+
+    A tuple among the tokens, of at most `size`, stays together.
+    """
+    pieces: list[list[tuple[Any, float]]] = [[]]
+    for token, weight in ((token, weight) for tokens, weight in fragments for token in tokens):
+        whole = token if isinstance(token, tuple) else (token,)
+        if len(pieces[-1]) + len(whole) > size:
+            pieces.append([])
+        pieces[-1] += [(part, weight) for part in whole]
     return tuple(
         Chunk(tuple(token for token, _ in piece), tuple(weight for _, weight in piece))
         for piece in pieces

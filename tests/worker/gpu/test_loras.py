@@ -1,5 +1,6 @@
 """LoRAs of a request: as diffusers has them, switched between steps, and gone without a trace."""
 
+import json
 from concurrent.futures import wait
 from itertools import pairwise
 from types import SimpleNamespace
@@ -169,26 +170,56 @@ def adapters(pipeline):
     return {name for layer in layers for name in layer.lora_A}
 
 
+@pytest.fixture
+def styles(sd, folder):
+    unet = {"unet": sd.parts["unet"]}
+    return [save(folder, f"style{n}", lora_layers(unet, n, ["to_q"])) for n in range(4)]
+
+
 def test_beyond_the_bound_the_lora_that_rested_longest_leaves_but_none_that_runs(
-    sd, pipeline, folder, make_engine, monkeypatch
+    sd, pipeline, styles, make_engine, monkeypatch
 ):
     monkeypatch.setattr(loras, "LOADED_KEPT", 2)
-    unet = {"unet": sd.parts["unet"]}
-    cards = [save(folder, f"style{n}", lora_layers(unet, n, ["to_q"])) for n in range(4)]
     recorder, loaded = Recorder(pipeline), []
     recorder.before = lambda _: loaded.append(len(adapters(pipeline)))
     engine = make_engine(recorder)
-    samples = [sample_of(sd.card, (card, 1.0)) for card in cards]
+    samples = [sample_of(sd.card, (card, 1.0)) for card in styles]
 
     engine.submit(samples)
     wait([sample.done for sample in samples], SECONDS)
 
-    assert max(loaded) == len(cards)
+    assert max(loaded) == len(styles)
     for again in samples[:2]:
         sample = sample_of(sd.card, *again.loras)
         assert torch.equal(latents(pipeline, sample), recorder.latents[again])
     latents(pipeline, sample_of(sd.card, (sd.snow, 1.0)))
     assert len(adapters(pipeline)) == 2
+
+
+def test_within_the_bound_none_leaves(sd, pipeline, styles, monkeypatch):
+    monkeypatch.setattr(loras, "LOADED_KEPT", 4)
+
+    for card in styles:
+        latents(pipeline, sample_of(sd.card, (card, 1.0), steps=1))
+
+    assert len(adapters(pipeline)) == 4
+
+
+def test_what_a_file_says_of_its_training_counts_as_far_as_its_strength_goes(
+    sd, pipeline, styles, folder
+):
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["to_q"], "lora_dropout": 0.9}
+    config |= {"init_lora_weights": "pissa"}
+    said = {"lora_adapter_metadata": json.dumps({f"unet.{k}": v for k, v in config.items()})}
+    layers = lora_layers({"unet": sd.parts["unet"]}, 0, ["to_q"])
+    twice = save(folder, "twice", layers, metadata=said)
+
+    by_file = latents(pipeline, sample_of(sd.card, (twice, 0.5)))
+
+    assert torch.equal(by_file, latents(pipeline, sample_of(sd.card, (styles[0], 1.0))))
+    assert torch.equal(
+        latents(pipeline, sample_of(sd.card)), latents(load(sd.card, "cpu"), sample_of(sd.card))
+    )
 
 
 def spoilt(layers, **changes):
@@ -275,17 +306,22 @@ def test_a_lora_that_goes_in_by_half_leaves_nothing_behind(
     assert difference(latents(pipeline, sample_of(sd.card, (sd.ink, 1.0))), plain) > 100 * EXACT
 
 
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
 def test_a_lora_that_cannot_be_put_in_fails_its_sample_and_no_other(
-    sd, pipeline, folder, make_engine
+    sd, pipeline, folder, make_engine, part
 ):
-    settings = {"lora_adapter_metadata": '{"unet.r": 9, "unet.target_modules": ["to_q"]}'}
-    layers = lora_layers({"unet": sd.parts["unet"]}, 1)
-    card = save(folder, "lies", layers, metadata=settings)
+    said = {"lora_adapter_metadata": json.dumps({f"{part}.r": 9, f"{part}.lora_alpha": 9})}
+    card = save(folder, "lies", lora_layers({part: sd.parts[part]}, 1), metadata=said)
     engine = make_engine(pipeline)
     bad, good = sample_of(sd.card, (card, 1.0)), sample_of(sd.card)
 
     engine.submit([bad, good])
+    failure = bad.done.exception(SECONDS)
+    again = sample_of(sd.card, (card, 1.0))
+    engine.submit([again])
 
-    assert isinstance(bad.done.exception(SECONDS), BadInput)
+    for each in (failure, again.done.exception(SECONDS)):
+        assert isinstance(each, BadInput)
+        assert str(each) == "The LoRA lies cannot be put into demo"
     assert good.done.result(SECONDS).steps == 4
     assert adapters(pipeline) == set()

@@ -116,6 +116,7 @@ def test_a_word_is_found_in_either_case_and_not_inside_of_another(encoder, tmp_p
     found = encode(encoder, "a cat, easymoss", card)
 
     assert torch.equal(found, encode(encoder, "a cat, EASYMOSS", card))
+    assert torch.equal(found, encode(encoder, "a cat, ea\u017fymo\u017f\u017f", card))
     assert torch.equal(
         encode(encoder, "a cat, uneasymossy", card), encode(encoder, "a cat, uneasymossy")
     )
@@ -136,6 +137,14 @@ def test_a_weight_counts_for_every_vector_of_a_word(encoder, tmp_path, width):
     (chunk,) = encoder.chunks("a (<moss>:1.3)", (card,))
 
     assert chunk.weights == (1.0, 1.3, 1.3, 1.3)
+
+
+def test_the_vectors_of_a_word_stay_in_one_chunk(encoder, tmp_path, width):
+    card = save_embedding(tmp_path, "moss", {"x": vectors(3, width)})
+
+    first, second = encoder.chunks("cat " * 73 + "<moss>, cat", (card,))
+
+    assert (len(first.tokens), len(second.tokens)) == (73, 5)
 
 
 @pytest.mark.parametrize(

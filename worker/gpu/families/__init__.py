@@ -6,6 +6,9 @@ sd, sdxl           what is loaded, and how a prompt becomes what the UNet is tol
 unet               the pipeline that they share
 flux               the pipeline of Flux.1
 starts             what a sample starts from: noise, an image, an image around a mask
+loras              what a request adds to a model: LoRAs, inside of its layers,
+textual_inversion  learned words, in the place of tokens,
+vaes               and another VAE
 prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
 vae                images to latents and back
@@ -51,9 +54,10 @@ class Pipeline(Protocol):
         """The model's line of the allow-list."""
 
     def prepare(self, sample: "Sample") -> None:
-        """Read the prompts as far as the batch key needs it: sets `chunks`.
+        """Read the prompts as far as the batch key needs it, and the files that the sample names.
 
-        Takes no device, and is called by the thread that submits the sample.
+        Sets `chunks` and `read`. Takes no device, and is called by the thread that submits the
+        sample. Raises `BadInput` for a file that does not fit the model.
         """
 
     def begin(self, sample: "Sample") -> None:

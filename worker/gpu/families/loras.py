@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 from weakref import WeakSet
 
@@ -18,8 +18,8 @@ from diffusers.utils import (
     convert_state_dict_to_peft,
     convert_unet_state_dict_to_peft,
     delete_adapter_layers,
-    set_weights_and_activate_adapters,
 )
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 
 from shared.add_ons import AddOn
@@ -34,6 +34,8 @@ FILES_KEPT = 8
 LOADED_KEPT = 8
 """In the model, beside those that begun samples use; one of SDXL is some hundred megabytes."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+SETTINGS = {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "use_rslora"}
+"""What counts of a file's own: others would drop values at random, or change the model below."""
 
 Tensors = Mapping[str, Any]
 
@@ -43,13 +45,17 @@ class Lora:
     """A file that fits the model, as diffusers loads it."""
 
     name: str
-    """Of the adapter: a module's name, which has no dots."""
     tensors: Tensors
     alphas: Any
     settings: Any
     """What the file says of how it was trained, where it does."""
     parts: frozenset[str]
     """Of the pipeline that it changes."""
+
+    @property
+    def adapter(self) -> str:
+        """Its name as a module, which has no dots."""
+        return f"lora_{self.name.encode().hex()}"
 
 
 class Loras:
@@ -66,6 +72,7 @@ class Loras:
         self._shapes = _shapes(self._parts)
         self._read = lru_cache(FILES_KEPT)(self._read_uncached)
         self._loaded: dict[str, Lora] = {}
+        self._layers: list[Any] = []
         self._active: tuple[tuple[str, float], ...] = ()
         self._begun: WeakSet[Sample] = WeakSet()
 
@@ -79,49 +86,60 @@ class Loras:
 
         Raises `BadInput` for one that cannot be put in, which then has left nothing behind.
         """
-        used = sorted(
-            ((sample.read[lora.card], lora.strength) for lora in sample.loras),
-            key=lambda use: use[0].name,
-        )
-        wanted = tuple((lora.name, strength) for lora, strength in used)
-        if used:
+        wanted = sample.key.loras
+        if wanted:
             self._begun.add(sample)
         if wanted == self._active:
             return
-        for lora, _ in used:
-            if lora.name not in self._loaded:
+        for card, _ in sample.loras:
+            if card.name not in self._loaded:
                 self._make_room(keep={name for name, _ in wanted})
-                self._load(lora)
-            self._loaded[lora.name] = self._loaded.pop(lora.name)  # the last one used is last
+                self._load(sample.read[card])
+            self._loaded[card.name] = self._loaded.pop(card.name)  # the last one used is last
         self._switch(wanted)
 
     def _switch(self, wanted: tuple[tuple[str, float], ...]) -> None:
-        names, strengths = [name for name, _ in wanted], [strength for _, strength in wanted]
-        for part in self._parts.values():
-            set_weights_and_activate_adapters(part, names, strengths)
+        active = [(self._loaded[name].adapter, strength) for name, strength in wanted]
+        adapters = [adapter for adapter, _ in active]
+        for layer in self._layers:
+            layer.set_adapter(adapters)
+            for adapter, strength in active:
+                layer.set_scale(adapter, strength)
         self._active = wanted
 
     def _make_room(self, keep: set[str]) -> None:
         running = [sample for sample in self._begun if sample.denoising is not None]
-        keep |= {sample.read[lora.card].name for sample in running for lora in sample.loras}
-        unused = [name for name in self._loaded if name not in keep]
-        for name in unused[: len(self._loaded) - LOADED_KEPT + 1]:
-            self._unload(name)
+        keep |= {card.name for sample in running for card, _ in sample.loras}
+        unused = [lora for name, lora in self._loaded.items() if name not in keep]
+        for lora in unused[: max(0, len(self._loaded) - LOADED_KEPT + 1)]:
+            self._unload(lora)
 
     def _load(self, lora: Lora) -> None:
         try:
             for name in lora.parts:
                 self._load_into(name, lora)
         except Exception as error:
-            self._unload(lora.name)
+            self._find_layers()
+            self._unload(lora)
             if isinstance(error, RuntimeError) and translated(error):
                 raise  # about the device, not about the file
-            raise BadInput(f"A LoRA cannot be put into {self._model_id}") from error
+            text = f"The LoRA {lora.name} cannot be put into {self._model_id}"
+            raise BadInput(text) from error
+        self._find_layers()
         self._loaded[lora.name] = lora
+
+    def _find_layers(self) -> None:
+        # Kept, because looking through all modules takes longer than switching these.
+        modules = chain.from_iterable(part.modules() for part in self._parts.values())
+        self._layers = [module for module in modules if isinstance(module, BaseTunerLayer)]
 
     def _load_into(self, name: str, lora: Lora) -> None:
         # On the meta device until their weights are there: nothing is drawn for them first.
-        options = {"adapter_name": lora.name, "metadata": lora.settings, "low_cpu_mem_usage": True}
+        options = {
+            "adapter_name": lora.adapter,
+            "metadata": lora.settings,
+            "low_cpu_mem_usage": True,
+        }
         part, tensors = self._parts[name], dict(lora.tensors)
         trained = [weight for weight in part.parameters() if weight.requires_grad]
         try:
@@ -136,11 +154,11 @@ class Loras:
             for weight in trained:
                 weight.requires_grad_(True)
 
-    def _unload(self, name: str) -> None:
+    def _unload(self, lora: Lora) -> None:
         self._switch(())
         for part in self._parts.values():
-            delete_adapter_layers(part, name)
-        self._loaded.pop(name, None)
+            delete_adapter_layers(part, lora.adapter)
+        self._loaded.pop(lora.name, None)
 
     def _read_uncached(self, card: AddOn) -> Lora:
         try:
@@ -163,7 +181,9 @@ class Loras:
             raise BadInput(f"The LoRA {card.name} cannot be read") from error
         self._check(card.name, tensors)
         parts = frozenset(key.partition(".")[0] for key in tensors)
-        return Lora(f"lora_{card.name.encode().hex()}", tensors, alphas, settings, parts)
+        if settings:
+            settings = {k: v for k, v in settings.items() if k.partition(".")[2] in SETTINGS}
+        return Lora(card.name, tensors, alphas, settings, parts)
 
     def _converted(self, tensors: Tensors) -> Tensors:
         """The layers by part, module, and `lora_A` or `lora_B`, however the file names them."""

@@ -107,9 +107,9 @@ class PromptEncoder:
             ]
         return chunked(fragments, self._length - AROUND)
 
-    def _tokens(self, text: str | Word) -> Sequence[int | Vector]:
+    def _tokens(self, text: str | Word) -> Sequence[int | tuple[Vector, ...]]:
         if isinstance(text, Word):
-            return text.vectors
+            return [text.vectors]
         read = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
         tokens: list[int] = read.input_ids
         return tokens

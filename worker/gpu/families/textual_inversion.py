@@ -31,11 +31,6 @@ class Word:
     token: str
     vectors: tuple[Vector, ...]
 
-    @property
-    def pattern(self) -> str:
-        """Matches it, not inside of a longer word."""
-        return rf"(?<!\w){re.escape(self.token)}(?!\w)"
-
 
 def read_word(card: Embedding, part: str, width: int) -> Word:
     """The vectors for one text encoder; `part` is its name in files for several (`clip_l`).
@@ -57,15 +52,16 @@ def read_word(card: Embedding, part: str, width: int) -> Word:
 
 
 def split(text: str, words: Sequence[Word]) -> Iterator[str | Word]:
-    """The text between the words, and the words; letters of either case."""
-    if not words:
-        yield text
-        return
-    by_token = {word.token.casefold(): word for word in words}
+    """The text between the words, and the words: in either case, not inside of longer ones."""
     longest_first = sorted(words, key=lambda word: -len(word.token))
-    pattern = "|".join(word.pattern for word in longest_first)
-    for index, piece in enumerate(re.split(f"({pattern})", text, flags=re.IGNORECASE)):
-        yield by_token[piece.casefold()] if index % 2 else piece
+    pattern = "|".join(rf"((?<!\w){re.escape(word.token)}(?!\w))" for word in longest_first)
+    start = 0
+    for found in re.finditer(pattern, text, re.IGNORECASE) if words else ():
+        yield text[start : found.start()]
+        assert found.lastindex is not None
+        yield longest_first[found.lastindex - 1]
+        start = found.end()
+    yield text[start:]
 
 
 @contextmanager
