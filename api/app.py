@@ -15,6 +15,7 @@ from api.config import ApiSettings
 from api.door import Door
 from api.routes import absent, health, images, jobs, models, uploads
 from api.waiting import Waiting
+from shared.add_ons import AddOns
 from shared.egress import Guard
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.events import end, finished
@@ -40,6 +41,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings=settings,
         registry=registry,
         model=_default_model(settings, registry),
+        add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
         submissions=Submissions(redis, settings),
         waiting=Waiting(),
         store=store,

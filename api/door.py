@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
 from api.dialects import DIALECTS, Dialect, Kind
@@ -17,6 +18,7 @@ from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
 from api.requests import ImageRequest
 from api.waiting import Waiting
+from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
@@ -37,6 +39,7 @@ class Door:
     registry: Registry
     model: ModelCard
     """What requests that name no model run."""
+    add_ons: AddOns
     submissions: Submissions
     waiting: Waiting
     store: ObjectStore
@@ -84,6 +87,14 @@ class Door:
             dialect=dialect,
             scheduler=_scheduler(request, card),
             determinism=self.settings.determinism,
+            added=choose_add_ons(
+                request.lora_model,
+                request.lora_strength,
+                request.embeddings_model,
+                request.vae,
+                card=card,
+                add_ons=self.add_ons,
+            ),
         )
 
     def card(self, model_id: object) -> ModelCard:

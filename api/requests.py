@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from api.add_ons import Added
 from api.dialects import Dialect, Kind
 from api.errors import REQUIRED, InvalidFields
 from shared.jobs import (
@@ -106,8 +107,13 @@ def _no_deeper(value: Any, levels: int) -> None:
         _no_deeper(item, levels - 1)
 
 
+def _joined(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
 Side = Annotated[int, Field(ge=1, le=8192)]
+Listed = Annotated[str | None, Field(max_length=1000), BeforeValidator(_joined)]
 
 
 class ImageRequest(BaseModel):
@@ -166,6 +172,18 @@ class ImageRequest(BaseModel):
     clip_skip: Annotated[
         int | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
     ] = None
+    lora_model: Annotated[
+        Listed, Field(validation_alias=AliasChoices("lora_model", "lora"), description="Names")
+    ] = None
+    lora_strength: Annotated[Listed, Field(description="0 to 2, for each LoRA or for all")] = None
+    embeddings_model: Annotated[
+        Listed,
+        Field(
+            validation_alias=AliasChoices("embeddings_model", "embeddings"),
+            description="Names of textual inversions, whose tokens the prompts have",
+        ),
+    ] = None
+    vae: Annotated[str | None, Field(max_length=128, description="Name of another VAE")] = None
     enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
     safety_checker: Annotated[
         bool, Field(description="Replace unsafe pictures; meta.safety_checker says if it ran")
@@ -211,6 +229,7 @@ class ImageRequest(BaseModel):
         card: ModelCard,
         dialect: Dialect,
         scheduler: Choice,
+        added: Added,
         determinism: Determinism,
     ) -> Job:
         """The job, with every default decided; its images are still as they came.
@@ -241,6 +260,9 @@ class ImageRequest(BaseModel):
                 scheduler=scheduler.name,
                 scheduler_options=scheduler.options,
                 clip_skip=self.clip_skip,
+                loras=added.loras,
+                embeddings=added.embeddings,
+                vae=added.vae,
                 seeds=sample_seeds(seed, self._samples(card, dialect)),
                 base64=self.base64,
                 safety_checker=self.safety_checker,
@@ -253,7 +275,6 @@ class ImageRequest(BaseModel):
                 "enable_attention_slicing": "false",
                 "enhance_prompt": "yes" if self.enhance_prompt else "no",
                 "revision": card.dtype,
-                "vae": None,
             },
         )
 

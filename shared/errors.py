@@ -1,7 +1,7 @@
 """Every way a job can fail, as the caller is told it.
 
 JobError
-├─ BadInput         the init image or the mask cannot be fetched or decoded
+├─ BadInput         an image cannot be fetched or decoded, a LoRA does not fit the model, ...
 ├─ OutOfMemory      the job does not fit on the device
 ├─ NoPicture        the model made no numbers that could be shown
 ├─ TimedOut         the device did not finish it in time

@@ -42,6 +42,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
+class LoraUse(Frozen):
+    """A LoRA of the allow-list, and how strongly it works: 1 is as it was trained."""
+
+    name: str
+    strength: float = 1.0
+
+
 class Params(Frozen):
     """What to paint. Everything is decided: nothing here is still a default of somebody else's."""
 
@@ -65,6 +72,11 @@ class Params(Frozen):
     """What the class is made with beside the model's own config."""
     clip_skip: int | None = None
     """Text encoder layers left out, counted as diffusers counts them: 1 ends before the last."""
+    loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    """Names of the allow-list, like the VAE's."""
+    vae: str | None = None
+    """None: the model's own."""
     seeds: tuple[int, ...]
     """One per sample."""
     base64: bool = False

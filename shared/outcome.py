@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from shared.jobs import JobRecord, JobState
+from shared.jobs import JobRecord, JobState, LoraUse
 from shared.schedulers import ALGORITHM, KARRAS
 
 Links = Callable[[Iterable[str]], list[str]]
@@ -21,9 +21,12 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "determinism": params.determinism,
         "H": result.height if result else params.height,
         "W": result.width if result else params.width,
+        "embeddings": ",".join(params.embeddings) or None,
         "file_prefix": result.file_prefix if result else job.file_prefix,
         "guidance_scale": params.guidance_scale,
         "init_image": _shown(params.init_image),
+        "lora": ",".join(use.name for use in params.loras) or None,
+        "lora_strength": _strengths(params.loras),
         "mask_image": _shown(params.mask_image),
         "model": params.model_id,
         "model_id": params.model_id,
@@ -42,6 +45,7 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "strength": params.strength,
         "use_karras_sigmas": _yes_no(params.scheduler_options.get(KARRAS)),
         "base64": _yes_no(params.base64),
+        "vae": params.vae,
     }
 
 
@@ -53,6 +57,13 @@ def _checker(record: JobRecord) -> str:
 
 def _yes_no(value: object) -> str | None:
     return None if value is None else "yes" if value else "no"
+
+
+def _strengths(loras: tuple[LoraUse, ...]) -> float | str:
+    """As the public API types them: a number for one, text for several."""
+    if len(loras) > 1:
+        return ",".join(f"{use.strength:g}" for use in loras)
+    return loras[0].strength if loras else 1
 
 
 def _shown(image: str | None) -> str | None:

@@ -18,6 +18,11 @@ from infra.local import Stack
 from tests.servers import Reply, free_port, http_server
 
 PHOTO = Path("infra/demo/astronaut.jpg")
+LORAS = """
+loras:
+  ink: {family: sd, source: ink.safetensors}
+  torn: {family: sd, source: torn.safetensors}
+"""
 LEASE_SECONDS = 4
 
 
@@ -117,7 +122,10 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def customer(tmp_path_factory, models_dir, site) -> Iterator[Customer]:
     metrics_port = free_port()
+    models_file = models_dir / "models.yaml"
+    models_file.write_text(Path("infra/models.yaml").read_text() + LORAS)
     settings = {
+        "IMG2IMG_MODELS_FILE": str(models_file),
         "IMG2IMG_MODELS_DIR": str(models_dir),
         "IMG2IMG_METRICS_PORT": str(metrics_port),
         "IMG2IMG_OUTBOUND_ALLOW": "127.0.0.1",

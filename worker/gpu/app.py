@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery, signals
 from prometheus_client import start_http_server
 
+from shared.add_ons import AddOns
 from shared.egress import Guard
 from shared.ledger.attempts import Attempts, WorkerRecord
 from shared.ledger.connect import connect_for_work
@@ -133,6 +134,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         fetch=fetch_with(store, Guard.from_settings(settings)),
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
+        add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
     )
     celery = make_celery(settings.redis_url, settings.pool_names, drain=settings.drain)
     celery.conf.worker_pool = gpu_pool(leases.hand_back)

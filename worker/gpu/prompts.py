@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROUND, SQUARE = 1.1, 1 / 1.1
 HEAVIEST = 10.0
@@ -31,7 +31,8 @@ class Fragment(NamedTuple):
 class Chunk:
     """Tokens that a text encoder takes at once, without those around them, and their weights."""
 
-    tokens: tuple[int, ...]
+    tokens: tuple[Any, ...]
+    """Ids, and what textual inversions put in the place of one."""
     weights: tuple[float, ...]
 
 
@@ -47,10 +48,17 @@ def parse(prompt: str) -> tuple[Fragment, ...]:
     ) or (Fragment("", 1.0),)
 
 
-def chunked(fragments: Iterable[tuple[Sequence[int], float]], size: int) -> tuple[Chunk, ...]:
-    """Tokens with weights in pieces of `size`, the last one shorter; at least one."""
-    weighted = [(token, weight) for tokens, weight in fragments for token in tokens]
-    pieces = [weighted[start : start + size] for start in range(0, len(weighted), size)] or [[]]
+def chunked(fragments: Iterable[tuple[Sequence[Any], float]], size: int) -> tuple[Chunk, ...]:
+    """Tokens with weights in pieces of `size`, or somewhat shorter; at least one.
+
+    A tuple among the tokens, of at most `size`, stays together.
+    """
+    pieces: list[list[tuple[Any, float]]] = [[]]
+    for token, weight in ((token, weight) for tokens, weight in fragments for token in tokens):
+        whole = token if isinstance(token, tuple) else (token,)
+        if len(pieces[-1]) + len(whole) > size:
+            pieces.append([])
+        pieces[-1] += [(part, weight) for part in whole]
     return tuple(
         Chunk(tuple(token for token, _ in piece), tuple(weight for _, weight in piece))
         for piece in pieces

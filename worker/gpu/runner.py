@@ -6,11 +6,13 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
+from shared.add_ons import AddOns
 from shared.errors import InternalError, JobError, TimedOut
-from shared.jobs import Cover, Failure, Result
+from shared.jobs import Cover, Failure, Params, Result
 from shared.ledger.attempts import Attempt, Attempts
 from shared.models import Registry
 from shared.object_store import ObjectStore, output_key
@@ -21,7 +23,7 @@ from worker.gpu.images import encode_png
 from worker.gpu.inputs import Fetch, Inputs, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
-from worker.gpu.samples import Picture, Sample
+from worker.gpu.samples import Picture, Sample, WeightedLora
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class JobRunner:
     fetch: Fetch
     timeout: timedelta
     retry_delay: timedelta
+    add_ons: AddOns = field(default_factory=AddOns)
 
     def run(self, job_id: str, generation: str) -> None:
         """Run the job, if the ledger still wants it run. Whatever happens, the ledger knows."""
@@ -83,7 +86,8 @@ class JobRunner:
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
         inputs = prepare(params, card.limits, self.fetch)
-        held.samples = samples = _samples(attempt, inputs, distilled=card.distilled)
+        added = _added(params, self.add_ons)
+        held.samples = samples = _samples(attempt, inputs, added, distilled=card.distilled)
         if held.dropped:
             raise CancelledError
         self.engine.submit(samples)
@@ -149,7 +153,23 @@ def _judged(picture: Picture, unsafe: bool, cover: Cover) -> Picture:
     return replace(picture, pixels=pixels, unsafe=unsafe)
 
 
-def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sample]:
+def _added(params: Params, add_ons: AddOns) -> dict[str, Any]:
+    """What the request adds to the model, as a sample takes it."""
+    try:
+        return {
+            "loras": tuple(
+                WeightedLora(add_ons.loras[use.name], use.strength) for use in params.loras
+            ),
+            "embeddings": tuple(add_ons.embeddings[name] for name in params.embeddings),
+            "vae": params.vae and add_ons.vaes[params.vae],
+        }
+    except KeyError as error:
+        raise InternalError(f"This deployment no longer has {error}") from None
+
+
+def _samples(
+    attempt: Attempt, inputs: Inputs, added: dict[str, Any], *, distilled: bool
+) -> list[Sample]:
     params = attempt.job.params
     return [
         Sample(
@@ -172,6 +192,7 @@ def _samples(attempt: Attempt, inputs: Inputs, *, distilled: bool) -> list[Sampl
             alone=attempt.number > 1,
             strict=params.determinism == "strict",
             distilled=distilled,
+            **added,
         )
         for seed in params.seeds
     ]

@@ -2,22 +2,30 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.add_ons import AddOn, Embedding
 from shared.schedulers import Options
 
 Pixels = NDArray[np.uint8]
+
+
+class WeightedLora(NamedTuple):
+    """A LoRA, and how strongly it works."""
+
+    card: AddOn
+    strength: float
 
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
     """What samples must share to share a forward pass.
 
-    Not in it: prompt, clip skip, seed, steps, strength, guidance value and scheduler, which each
-    sample owns.
+    Not in it: prompt, embeddings, clip skip, seed, steps, strength, guidance value, scheduler and
+    VAE, which each sample owns.
     """
 
     model_id: str
@@ -30,13 +38,15 @@ class BatchKey:
     """How many times 77 tokens the denoiser looks at; more, even empty ones, is another picture."""
     context: bool = False
     """Whether the denoiser looks at the tokens of an init image too."""
+    loras: tuple[tuple[str, float], ...] = ()
+    """Names and strengths, by name: the denoiser has one set at a time."""
     alone: int | None = None
     """A job id: a suspect attempt shares no forward pass with others."""
     strict: bool = False
     """Always the same number of rows, so that the bits are the same, whatever else happens."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Sample:
     """One image to make: what the engine is given, and the future that it answers by."""
 
@@ -63,6 +73,12 @@ class Sample:
     """See `BatchKey`; known once the family has prepared the sample."""
     digests: tuple[bytes, ...] = ()
     """Of the image's and the mask's pixels; known once the family has prepared the sample."""
+    loras: tuple[WeightedLora, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    vae: AddOn | None = None
+    """None: the model's own."""
+    read: dict[AddOn, Any] = field(default_factory=dict)
+    """What the family has read of the LoRAs' and the VAE's files, so that it stays at hand."""
     alone: bool = False
     strict: bool = False
     """The bits must not depend on load or memory: what would change them fails the sample."""
@@ -89,6 +105,7 @@ class Sample:
             inpaint=self.mask is not None,
             chunks=self.chunks,
             context=self.context,
+            loras=tuple(sorted((lora.card.name, lora.strength) for lora in self.loras)),
             alone=self.job_id if self.alone else None,
             strict=self.strict,
         )

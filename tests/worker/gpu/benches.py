@@ -1,8 +1,10 @@
 """A runner on the bench: a real ledger, and stand-ins for the device and the store."""
 
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
+from shared.add_ons import AddOn, AddOns, Embedding
 from shared.models import Registry
 from tests.jobs import make_job
 from tests.worker.gpu.fakes import CARD
@@ -13,6 +15,11 @@ from worker.gpu.leases import Leases
 from worker.gpu.runner import JobRunner
 
 RETRY_DELAY = timedelta(seconds=60)
+ADD_ONS = AddOns(
+    loras={"ink": AddOn(name="ink", family="sd", source=Path("ink"))},
+    embeddings={"moss": Embedding(name="moss", family="sd", source=Path("moss"), token="<moss>")},
+    vaes={"mse": AddOn(name="mse", family="sd", source=Path("mse"))},
+)
 
 
 def make_bench(ledger):
@@ -26,6 +33,7 @@ def make_bench(ledger):
         engine=engine,
         registry=Registry([CARD]),
         checks=Checks({}),
+        add_ons=ADD_ONS,
         store=store,
         fetch=lambda source, field: encoded(photo((64, 64))),
         timeout=timedelta(seconds=30),

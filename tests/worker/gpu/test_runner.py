@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from shared.config import Settings
+from shared.jobs import LoraUse
 from tests.jobs import FAILURE
 from tests.ledger import Ledger
-from tests.worker.gpu.benches import job_of, make_bench, run
+from tests.worker.gpu.benches import ADD_ONS, job_of, make_bench, run
 from tests.worker.gpu.pictures import encoded, photo
 from worker.gpu.engine import EngineStopped
 
@@ -155,3 +156,27 @@ def test_an_engine_that_stops_gives_the_job_to_another_worker(bench, ledger, whe
     assert (record.state, record.generation, record.attempts) == ("queued", 2, 0)
     assert ledger.redis.zcard("delayed") == 0
     assert ledger.redis.zcard("leases") == 0
+
+
+def test_what_a_request_adds_reaches_the_engine_as_cards(bench, ledger):
+    job = job_of(loras=(LoraUse(name="ink", strength=0.5),), embeddings=("moss",), vae="mse")
+    ledger.submit(job)
+
+    run(bench, ledger, job)
+
+    (sample,) = bench.engine.submitted
+    assert sample.loras == ((ADD_ONS.loras["ink"], 0.5),)
+    assert sample.embeddings == (ADD_ONS.embeddings["moss"],)
+    assert sample.vae == ADD_ONS.vaes["mse"]
+
+
+@pytest.mark.parametrize(
+    "gone", [{"loras": (LoraUse(name="gone"),)}, {"embeddings": ("gone",)}, {"vae": "gone"}]
+)
+def test_what_this_worker_does_not_have_fails_the_job_and_is_named(bench, ledger, gone):
+    job = job_of(**gone)
+    ledger.submit(job)
+
+    record = run(bench, ledger, job)
+
+    assert record.failure.message == "This deployment no longer has 'gone'"

@@ -8,6 +8,9 @@ flux, kontext      the pipelines of Flux.1; Kontext edits an image as it is told
 tokens             latents as Flux's transformer takes them
 denoiser           the network that a step calls, compiled or not
 starts             what a sample starts from: noise, an image, an image around a mask
+loras              what a request adds to a model: LoRAs, inside of its layers,
+textual_inversion  learned words, in the place of tokens,
+vaes               and another VAE
 prompt_embeddings  prompts of any length, with weights, to the states of a text encoder
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
 vae                images to latents and back
@@ -59,10 +62,10 @@ class Pipeline(Protocol):
         """The model's line of the allow-list."""
 
     def prepare(self, sample: "Sample") -> None:
-        """Read the sample as far as the batch key needs it, and the images to name them.
+        """Read the sample as far as the batch key needs it, its images to name them, its files.
 
-        Sets `chunks`, `context` and `digests`, takes no device, and is called by the thread that
-        submits the sample.
+        Sets `chunks`, `context`, `digests` and `read`. Takes no device, and is called by the thread
+        that submits the sample. Raises `BadInput` for a file that does not fit the model.
         """
 
     def begin(self, sample: "Sample") -> None:

@@ -5,8 +5,9 @@ generator is drawn from in that pipeline's order, and only the transformer forwa
 Guidance is an input of dev's transformer and nothing to schnell's: no row is unconditional.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -16,10 +17,12 @@ from shared.models import ModelCard
 from worker.gpu.families.caches import Cache
 from worker.gpu.families.denoiser import Denoiser
 from worker.gpu.families.flow_schedules import FlowSchedules, noised
+from worker.gpu.families.loras import Loras, text_loras
 from worker.gpu.families.pixels import to_mask
 from worker.gpu.families.schedulers import Schedule
 from worker.gpu.families.tokens import PATCH, packed, positions, unpacked
 from worker.gpu.families.vae import Vae, digests
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Pixels, Sample
 
@@ -81,11 +84,12 @@ class Denoising:
 class Flux:
     """A loaded checkpoint; see `Pipeline` for what its methods promise."""
 
-    def __init__(self, card: ModelCard, pipe: Any, vae: Vae) -> None:
+    def __init__(self, card: ModelCard, pipe: Any, vaes: Vaes[Vae]) -> None:
         self.card = card
         self._pipe = pipe
         self._transformer = Denoiser(pipe.transformer, card)
-        self._vae = vae
+        self._vaes = vaes
+        self._loras = Loras(pipe, card.model_id, "transformer", "text_encoder")
         self._channels = pipe.vae.config.latent_channels
         self._device = pipe.transformer.device
         self._dtype = pipe.transformer.dtype
@@ -95,7 +99,12 @@ class Flux:
         self._encoded: Cache[tuple[Any, Any]] = Cache("prompt", PROMPTS_KEPT)
 
     def prepare(self, sample: Sample) -> None:
-        """Name the images; every prompt has the same number of tokens."""
+        """Read what the sample adds to the model, and name its images.
+
+        All prompts have the same number of tokens.
+        """
+        self._loras.prepare(sample)
+        self._vaes.prepare(sample)
         sample.digests = digests(sample)
 
     def begin(self, sample: Sample) -> None:
@@ -108,7 +117,8 @@ class Flux:
             tokens=height * width // PATCH**2,
             generator=generator,
         )
-        embeddings, pooled = self._encode_prompt(sample.prompt)
+        self._loras.activate(sample)
+        embeddings, pooled = self._encode_prompt(sample.prompt, text_loras(sample))
         start = self._start(sample, schedule, generator)
         sample.denoising = Denoising(
             schedule=schedule,
@@ -134,6 +144,7 @@ class Flux:
     def _forward(
         self, transformer: Callable[..., Any], samples: Sequence[Sample], rows: int
     ) -> list[Any]:
+        self._loras.activate(samples[0])
         states: list[Denoising] = [sample.denoising for sample in samples]
         times = [s.denoising.times[s.step : s.step + 1] for s in samples]
         embeddings = _stacked([state.embeddings for state in states], rows)
@@ -168,17 +179,17 @@ class Flux:
         """Decode the latents."""
         height, width = self._latent_size(sample)
         latents = unpacked(sample.denoising.latents, height, width)
-        pixels = self._vae.decode(latents, sample)
+        pixels = self._vaes.of(sample).decode(latents, sample)
         scheduler = type(sample.denoising.schedule.scheduler).__name__
         return Picture(pixels=pixels, steps=sample.step, scheduler=scheduler)
 
-    def _encode_prompt(self, text: str) -> tuple[Any, Any]:
-        if (kept := self._encoded.get(text)) is not None:
+    def _encode_prompt(self, text: str, loras: Hashable) -> tuple[Any, Any]:
+        if (kept := self._encoded.get((text, loras))) is not None:
             return kept
         embeddings, pooled, _ = self._pipe.encode_prompt(
             text, None, device=self._device, max_sequence_length=self._text_tokens
         )
-        self._encoded.put(text, (embeddings, pooled))
+        self._encoded.put((text, loras), (embeddings, pooled))
         return embeddings, pooled
 
     def _is_from_noise(self, sample: Sample) -> bool:
@@ -187,7 +198,7 @@ class Flux:
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
         if sample.image is None:
             return Start(self._noise(sample, generator))
-        clean = packed(self._vae.encode(sample, generator))
+        clean = packed(self._vaes.of(sample).encode(sample, generator))
         if not len(schedule.timesteps):
             return Start(clean)
         noise = self._noise(sample, generator)
@@ -198,7 +209,7 @@ class Flux:
         return Start(noisy, Kept(self._packed_mask(sample.mask), noise, clean))
 
     def _noise(self, sample: Sample, generator: Any) -> Any:
-        return packed(self._vae.noise((sample.height, sample.width), generator))
+        return packed(self._vaes.of(sample).noise((sample.height, sample.width), generator))
 
     def _packed_mask(self, mask: Pixels) -> Any:
         height, width = (side // self._pipe.vae_scale_factor for side in mask.shape)
@@ -217,7 +228,7 @@ class Flux:
 def load(card: ModelCard, device: str, image_cache: int) -> Flux:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit one."""
     pipe = read_flux(card, device)
-    return Flux(card, pipe, Vae(pipe.vae, image_cache=image_cache))
+    return Flux(card, pipe, Vaes(pipe.vae, card.model_id, partial(Vae, image_cache=image_cache)))
 
 
 def read_flux(card: ModelCard, device: str) -> Any:

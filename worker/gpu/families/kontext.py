@@ -7,6 +7,7 @@ as in `flux`, when these are called with `_auto_resize=False`: else they scale t
 nearest resolution that the model was trained at, and here the caller chose the size.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,14 +18,15 @@ from worker.gpu.families.flux import Flux, Kept, Start, read_flux
 from worker.gpu.families.schedulers import Schedule
 from worker.gpu.families.tokens import packed
 from worker.gpu.families.vae import Vae
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.samples import Sample
 
 
 class Kontext(Flux):
     """A loaded checkpoint; see `Pipeline` for what its methods promise."""
 
-    def __init__(self, card: ModelCard, pipe: Any, vae: Vae) -> None:
-        super().__init__(card, pipe, vae)
+    def __init__(self, card: ModelCard, pipe: Any, vaes: Vaes[Vae]) -> None:
+        super().__init__(card, pipe, vaes)
         self._schedules = FlowSchedules(pipe.scheduler, self._device, even=True)
 
     def prepare(self, sample: Sample) -> None:
@@ -38,7 +40,7 @@ class Kontext(Flux):
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
         if sample.image is None:
             return Start(self._noise(sample, generator))
-        clean = packed(self._vae.encode_mode(sample))
+        clean = packed(self._vaes.of(sample).encode_mode(sample))
         if not len(schedule.timesteps):
             return Start(clean)
         noise = self._noise(sample, generator)
@@ -58,4 +60,4 @@ class Kontext(Flux):
 def load(card: ModelCard, device: str, image_cache: int) -> Kontext:
     """Load a diffusers folder; raises `OSError` without one, `ValueError` for an unfit one."""
     pipe = read_flux(card, device)
-    return Kontext(card, pipe, Vae(pipe.vae, image_cache=image_cache))
+    return Kontext(card, pipe, Vaes(pipe.vae, card.model_id, partial(Vae, image_cache=image_cache)))

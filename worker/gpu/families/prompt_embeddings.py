@@ -4,19 +4,22 @@ A prompt of one chunk without weights has, to the bit, what diffusers' `encode_p
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 
+from shared.add_ons import Embedding
 from shared.errors import BadInput
 from worker.gpu.families.caches import Cache
+from worker.gpu.families.textual_inversion import Vector, Word, embedded, read_word, split
 from worker.gpu.prompts import Chunk, chunked, parse
 
 CHUNKS_KEPT = 128
 """Encoded chunks that stay; one is some hundred kilobytes."""
 TEXTS_KEPT = 1024
+EMBEDDINGS_KEPT = 64
 AROUND = 2
 """Tokens that begin and end a chunk."""
 MEANINGFUL = 1e-3
@@ -24,6 +27,7 @@ MEANINGFUL = 1e-3
 MOST_RESCALED = 4.0
 """A chunk is brought back to its mean by no more than this, in either direction."""
 
+Embeddings = tuple[Embedding, ...]
 Read = tuple[Any, Any]
 """(1, 77, width), and what the encoder makes of all tokens together, (1, width), or None."""
 ReadStates = Callable[[Any, Any, int | None], Read]
@@ -45,7 +49,11 @@ def last_states(encoder: Any, ids: Any, clip_skip: int | None) -> Read:
 class PromptEncoder:
     """A tokenizer and a text encoder. Chunks are encoded one by one, so none depends on others."""
 
-    def __init__(self, tokenizer: Any, encoder: Any, read: ReadStates = last_states) -> None:
+    def __init__(
+        self, tokenizer: Any, encoder: Any, read: ReadStates = last_states, part: str = "clip_l"
+    ) -> None:
+        """`part` is what the files of textual inversions call the encoder."""
+        self._part = part
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._read = read
@@ -53,36 +61,61 @@ class PromptEncoder:
         self._padding, self._length = tokenizer.pad_token_id, tokenizer.model_max_length
         # A tokenizer keeps settings between its calls and is not to be shared by threads.
         self._tokenizing = threading.Lock()
+        self._word = lru_cache(EMBEDDINGS_KEPT)(self._word_uncached)
         self._chunks = lru_cache(TEXTS_KEPT)(self._chunks_uncached)
         self._encoded: Cache[Read] = Cache("prompt", CHUNKS_KEPT)
 
-    def chunks(self, text: str) -> tuple[Chunk, ...]:
-        """The text as the encoder takes it, at least one chunk; from any thread."""
-        return self._chunks(text)
+    def chunks(self, text: str, embeddings: Embeddings = ()) -> tuple[Chunk, ...]:
+        """The text as the encoder takes it, at least one chunk; from any thread.
 
-    def encode(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Any:
+        Raises `BadInput` for an embedding that does not fit the encoder.
+        """
+        return self._chunks(text, embeddings)
+
+    def encode(self, text: str, **options: Any) -> Any:
+        """The states of `encode_pooled` alone."""
+        return self.encode_pooled(text, **options)[0]
+
+    def encode_pooled(
+        self,
+        text: str,
+        *,
+        chunks: int,
+        clip_skip: int | None = None,
+        embeddings: Embeddings = (),
+        loras: Hashable = (),
+    ) -> Read:
         """(1, chunks * 77, width); the text is followed by empty chunks up to that number.
 
-        Raises what the reading raises: `BadInput` for more layers to skip than there are.
-        """
-        return self.encode_pooled(text, chunks=chunks, clip_skip=clip_skip)[0]
+        And what the encoder makes of the first chunk as a whole, without weights.
 
-    def encode_pooled(self, text: str, *, chunks: int, clip_skip: int | None = None) -> Read:
-        """The same, and what the encoder makes of the first chunk as a whole, without weights."""
-        own = self.chunks(text)
+        `loras` tells one state of the encoder from another. Raises what the reading raises:
+        `BadInput` for more layers to skip than there are.
+        """
+        own = self.chunks(text, embeddings)
         padded = own + (Chunk((), ()),) * (chunks - len(own))
-        read = [self._encode(chunk.tokens, clip_skip) for chunk in padded]
+        read = [self._encode(chunk.tokens, clip_skip, loras) for chunk in padded]
         rows = [
             self._weighted(chunk, states) for chunk, (states, _) in zip(padded, read, strict=True)
         ]
         return torch.cat(rows, dim=1), read[0][1]
 
-    def _chunks_uncached(self, text: str) -> tuple[Chunk, ...]:
+    def _word_uncached(self, card: Embedding) -> Word:
+        return read_word(card, self._part, self._encoder.get_input_embeddings().embedding_dim)
+
+    def _chunks_uncached(self, text: str, embeddings: Embeddings) -> tuple[Chunk, ...]:
+        words = [self._word(card) for card in embeddings]
         with self._tokenizing:
-            fragments = [(self._tokens(fragment.text), fragment.weight) for fragment in parse(text)]
+            fragments = [
+                (self._tokens(piece), fragment.weight)
+                for fragment in parse(text)
+                for piece in split(fragment.text, words)
+            ]
         return chunked(fragments, self._length - AROUND)
 
-    def _tokens(self, text: str) -> list[int]:
+    def _tokens(self, text: str | Word) -> Sequence[int | tuple[Vector, ...]]:
+        if isinstance(text, Word):
+            return [text.vectors]
         read = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
         tokens: list[int] = read.input_ids
         return tokens
@@ -93,19 +126,19 @@ class PromptEncoder:
         filler = self._length - len(chunk.weights) - 1
         return weighted(states, (1.0, *chunk.weights, *(1.0,) * filler))
 
-    def _encode(self, tokens: tuple[int, ...], clip_skip: int | None) -> Read:
-        if (kept := self._encoded.get((tokens, clip_skip))) is not None:
+    def _encode(
+        self, tokens: tuple[int | Vector, ...], clip_skip: int | None, loras: Hashable
+    ) -> Read:
+        key = tokens, clip_skip, loras
+        if (kept := self._encoded.get(key)) is not None:
             return kept
-        states, pooled = self._read(self._encoder, self._ids(tokens), clip_skip)
+        whole = [self._begin, *tokens, self._end]
+        whole += [self._padding] * (self._length - len(whole))
+        with embedded(self._encoder, whole) as ids:
+            states, pooled = self._read(self._encoder, ids, clip_skip)
         read = states.to(self._encoder.dtype), pooled
-        self._encoded.put((tokens, clip_skip), read)
+        self._encoded.put(key, read)
         return read
-
-    def _ids(self, tokens: tuple[int, ...]) -> Any:
-        """(1, 77) on the encoder's device, filled up as the tokenizer does it."""
-        ids = [self._begin, *tokens, self._end]
-        ids += [self._padding] * (self._length - len(ids))
-        return torch.tensor([ids], device=self._encoder.device)
 
 
 def weighted(states: Any, weights: tuple[float, ...]) -> Any:

@@ -1,12 +1,16 @@
 """Stable Diffusion 1.x and 2.x, and their inpainting checkpoints."""
 
+from functools import partial
+
 import diffusers
 import torch
 
 from shared.models import ModelCard
+from worker.gpu.families.loras import Loras, text_loras
 from worker.gpu.families.prompt_embeddings import PromptEncoder
 from worker.gpu.families.unet import Conditions, UNetPipeline
 from worker.gpu.families.vae import Vae
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Sample
 
@@ -26,7 +30,8 @@ def load(card: ModelCard, device: str, image_cache: int) -> UNetPipeline:
     return UNetPipeline(
         card,
         pipe.unet,
-        Vae(pipe.vae, image_cache=image_cache),
+        Vaes(pipe.vae, card.model_id, partial(Vae, image_cache=image_cache)),
+        Loras(pipe, card.model_id, "unet", "text_encoder"),
         scheduler=pipe.scheduler.config,
         conditioning=TextConditioning(PromptEncoder(pipe.tokenizer, pipe.text_encoder)),
     )
@@ -41,13 +46,18 @@ class TextConditioning:
     def prepare(self, sample: Sample) -> None:
         """Count the chunks of the prompts."""
         texts = (sample.prompt, sample.negative_prompt if sample.key.guided else "")
-        sample.chunks = max(len(self._prompts.chunks(text)) for text in texts)
+        sample.chunks = max(len(self._prompts.chunks(text, sample.embeddings)) for text in texts)
 
     def conditions(self, sample: Sample) -> Conditions:
         """Encode the prompts; raises `BadInput` for more layers to skip than there are."""
-        encode, chunks = self._prompts.encode, sample.chunks
-        rows = [encode(sample.prompt, chunks=chunks, clip_skip=sample.clip_skip)]
+        encode = partial(
+            self._prompts.encode,
+            chunks=sample.chunks,
+            embeddings=sample.embeddings,
+            loras=text_loras(sample),
+        )
+        rows = [encode(sample.prompt, clip_skip=sample.clip_skip)]
         if sample.key.guided:
             # As in diffusers: the negative prompt skips no layers.
-            rows.insert(0, encode(sample.negative_prompt, chunks=chunks))
+            rows.insert(0, encode(sample.negative_prompt))
         return Conditions(torch.cat(rows))

@@ -1,5 +1,6 @@
 """Stable Diffusion XL: base models, refiners and inpainting checkpoints."""
 
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -7,9 +8,11 @@ import torch
 
 from shared.errors import BadInput
 from shared.models import ModelCard
+from worker.gpu.families.loras import Loras, text_loras
 from worker.gpu.families.prompt_embeddings import PromptEncoder, Read
 from worker.gpu.families.unet import Conditions, UNetPipeline
 from worker.gpu.families.vae import Vae
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Sample
 
@@ -37,7 +40,8 @@ def load(card: ModelCard, device: str, image_cache: int) -> UNetPipeline:
     return UNetPipeline(
         card,
         pipe.unet,
-        Vae(pipe.vae, upcast=True, image_cache=image_cache),
+        Vaes(pipe.vae, card.model_id, partial(Vae, upcast=True, image_cache=image_cache)),
+        Loras(pipe, card.model_id, "unet", "text_encoder", "text_encoder_2"),
         scheduler=pipe.scheduler.config,
         conditioning=TextAndSizes(pipe, card),
     )
@@ -51,21 +55,23 @@ class TextAndSizes:
         self._refines = pipe.config.requires_aesthetics_score
         self._empty_is_zero = pipe.config.force_zeros_for_empty_prompt
         parts = [
-            (pipe.tokenizer, pipe.text_encoder),  # a refiner has the second ones only
-            (pipe.tokenizer_2, pipe.text_encoder_2),
+            (pipe.tokenizer, pipe.text_encoder, penultimate, "clip_l"),  # not in a refiner
+            (pipe.tokenizer_2, pipe.text_encoder_2, penultimate, "clip_g"),
         ]
-        self._encoders = [PromptEncoder(*p, read=penultimate) for p in parts if p[1] is not None]
+        self._encoders = [PromptEncoder(*part) for part in parts if part[1] is not None]
 
     def prepare(self, sample: Sample) -> None:
         """Count the chunks of the prompts."""
         texts = (sample.prompt, sample.negative_prompt if sample.key.guided else "")
-        sample.chunks = max(len(e.chunks(text)) for e in self._encoders for text in texts)
+        sample.chunks = max(
+            len(e.chunks(text, sample.embeddings)) for e in self._encoders for text in texts
+        )
 
     def conditions(self, sample: Sample) -> Conditions:
         """Encode the prompts; raises `BadInput` as `penultimate` does."""
         if self._refines and sample.image is None:
             raise BadInput(f"{self._card.model_id} only refines: it needs an image")
-        rows = [self._encode(sample.prompt, sample.chunks, sample.clip_skip)]
+        rows = [self._encode(sample, sample.prompt, sample.clip_skip)]
         scores = [AESTHETIC_SCORE]
         if sample.key.guided:
             rows.insert(0, self._unconditional(sample, rows[0]))
@@ -78,15 +84,25 @@ class TextAndSizes:
             embeddings, {"text_embeds": pooled, "time_ids": ids.to(embeddings.device)}
         )
 
-    def _encode(self, text: str, chunks: int, clip_skip: int | None = None) -> Encoded:
-        read = [e.encode_pooled(text, chunks=chunks, clip_skip=clip_skip) for e in self._encoders]
+    def _encode(self, sample: Sample, text: str, clip_skip: int | None = None) -> Encoded:
+        read = [
+            encoder.encode_pooled(
+                text,
+                chunks=sample.chunks,
+                clip_skip=clip_skip,
+                embeddings=sample.embeddings,
+                loras=text_loras(sample),
+            )
+            for encoder in self._encoders
+        ]
+        # The pooled state is the first chunk's: it stands for words that have no place.
         return torch.cat([states for states, _ in read], dim=-1), read[-1][1]
 
     def _unconditional(self, sample: Sample, conditional: Encoded) -> Encoded:
         # An empty negative prompt is none: diffusers does not encode that, most models say.
         if not sample.negative_prompt and self._empty_is_zero:
             return torch.zeros_like(conditional[0]), torch.zeros_like(conditional[1])
-        return self._encode(sample.negative_prompt, sample.chunks)
+        return self._encode(sample, sample.negative_prompt)
 
 
 def penultimate(encoder: Any, ids: Any, clip_skip: int | None) -> Read:

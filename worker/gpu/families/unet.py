@@ -14,6 +14,7 @@ from shared.errors import BadInput
 from shared.models import ModelCard
 from shared.schedulers import Choice
 from worker.gpu.families.denoiser import Denoiser
+from worker.gpu.families.loras import Loras
 from worker.gpu.families.schedulers import Schedule, plan
 from worker.gpu.families.starts import (
     Kept,
@@ -24,6 +25,7 @@ from worker.gpu.families.starts import (
     from_noise,
 )
 from worker.gpu.families.vae import Vae, digests
+from worker.gpu.families.vaes import Vaes
 from worker.gpu.samples import Picture, Sample
 
 PLAIN_CHANNELS = 4
@@ -78,7 +80,8 @@ class UNetPipeline:
         self,
         card: ModelCard,
         unet: Any,
-        vae: Vae,
+        vaes: Vaes[Vae],
+        loras: Loras,
         *,
         scheduler: Mapping[str, Any],
         conditioning: Conditioning,
@@ -92,14 +95,17 @@ class UNetPipeline:
         self.card = card
         self._unet = Denoiser(unet, card)
         self._device = unet.device
-        self._vae = vae
+        self._vaes = vaes
+        self._loras = loras
         self._sees_mask = channels == INPAINTING_CHANNELS
         self._conditioning = conditioning
         # Latents have no bounds to be clipped to; not every checkpoint's config says so.
         self._scheduler = {**scheduler, "clip_sample": False}
 
     def prepare(self, sample: Sample) -> None:
-        """Count the chunks of the prompts, and name the images."""
+        """Read what the sample adds to the model, count its prompts' chunks, name its images."""
+        self._loras.prepare(sample)
+        self._vaes.prepare(sample)
         self._conditioning.prepare(sample)
         sample.digests = digests(sample)
 
@@ -114,6 +120,7 @@ class UNetPipeline:
             strength=None if sample.image is None else sample.strength,
             generator=generator,
         )
+        self._loras.activate(sample)
         conditions = self._conditioning.conditions(sample)
         start = self._start(sample, schedule, generator)
         sample.denoising = Denoising(
@@ -135,6 +142,7 @@ class UNetPipeline:
         return self._forward(self._unet.warm_up, [sample], rows)
 
     def _forward(self, unet: Callable[..., Any], samples: Sequence[Sample], rows: int) -> list[Any]:
+        self._loras.activate(samples[0])
         states: list[Denoising] = [sample.denoising for sample in samples]
         steps = [s.denoising.schedule.timesteps[s.step] for s in samples]
         inputs = [state.scaled(step) for state, step in zip(states, steps, strict=True)]
@@ -168,7 +176,7 @@ class UNetPipeline:
 
     def finish(self, sample: Sample) -> Picture:
         """Decode the latents."""
-        pixels = self._vae.decode(sample.denoising.latents, sample)
+        pixels = self._vaes.of(sample).decode(sample.denoising.latents, sample)
         return Picture(pixels=pixels, steps=sample.step)
 
     def _check(self, sample: Sample) -> None:
@@ -178,12 +186,13 @@ class UNetPipeline:
             raise BadInput("A mask needs an image that it belongs to")
 
     def _start(self, sample: Sample, schedule: Schedule, generator: Any) -> Start:
+        vae = self._vaes.of(sample)
         if sample.image is None:
-            return from_noise(sample, schedule, self._vae, generator)
+            return from_noise(sample, schedule, vae, generator)
         if sample.mask is None or not len(schedule.timesteps):
-            return from_image(sample, schedule, self._vae, generator)
+            return from_image(sample, schedule, vae, generator)
         inpaint = beside_mask if self._sees_mask else around_mask
-        return inpaint(sample, schedule, self._vae, generator)
+        return inpaint(sample, schedule, vae, generator)
 
 
 def _padded(rows: list[Any], count: int) -> list[Any]:
