@@ -176,3 +176,19 @@ def test_a_worker_whose_device_is_lost_ends_for_the_supervisor_to_see():
     ended = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
 
     assert ended.returncode == DEVICE_LOST == 70
+
+
+def test_a_sample_that_is_cancelled_in_its_last_step_is_not_decoded(pipeline, make_engine):
+    def before(name, samples, rows):
+        calls.append(name)
+        if name == "advance":
+            cancelled.done.cancel()
+
+    calls = []
+    pipeline.before = before
+    cancelled = make_sample(steps=1)
+
+    make_engine(pipeline).submit([cancelled])
+
+    assert wait([cancelled.done], SECONDS).done
+    assert calls == ["begin", "predict", "advance"]
