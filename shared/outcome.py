@@ -13,9 +13,12 @@ Links = Callable[[Iterable[str]], list[str]]
 def meta(record: JobRecord) -> dict[str, Any]:
     """The parameters that were really used, under the public API's names."""
     job, params, result = record.job, record.job.params, record.result
+    scheduler = result.scheduler if result else params.scheduler
+    # They say nothing of another scheduler that ran instead.
+    options = params.scheduler_options if scheduler == params.scheduler else {}
     return {
         **job.echo,
-        "algorithm_type": params.scheduler_options.get(ALGORITHM),
+        "algorithm_type": options.get(ALGORITHM),
         "clip_skip": params.clip_skip,
         "H": result.height if result else params.height,
         "W": result.width if result else params.width,
@@ -31,12 +34,12 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "prompt": params.prompt,
         "safety_checker": "none",
         "safetychecker": "none",
-        "scheduler": result.scheduler if result else params.scheduler,
+        "scheduler": scheduler,
         "seed": params.seeds[0],
         "seeds": list(params.seeds),
         "steps": params.steps,
         "strength": params.strength,
-        "use_karras_sigmas": _yes_no(params.scheduler_options.get(KARRAS)),
+        "use_karras_sigmas": _yes_no(options.get(KARRAS)),
         "base64": _yes_no(params.base64),
     }
 

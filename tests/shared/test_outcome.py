@@ -1,0 +1,36 @@
+"""What the public API says of a job that ended."""
+
+from shared.jobs import JobRecord, JobState, Result
+from shared.outcome import meta
+from shared.schedulers import ALGORITHM, KARRAS, SDE
+from tests.jobs import make_job
+
+ASKED = "DPMSolverMultistepScheduler"
+
+
+def ended(ran: str) -> JobRecord:
+    """A job for a scheduler with options, that this one served."""
+    job = make_job()
+    params = {"scheduler": ASKED, "scheduler_options": {KARRAS: True, ALGORITHM: SDE}}
+    return JobRecord(
+        job=job.model_copy(update={"params": job.params.model_copy(update=params)}),
+        state=JobState.SUCCEEDED,
+        generation=1,
+        attempts=1,
+        result=Result(keys=(), file_prefix="x", width=64, height=64, scheduler=ran, seconds=1.0),
+        created=0.0,
+    )
+
+
+def test_meta_shows_the_options_of_the_scheduler_that_ran():
+    shown = meta(ended(ASKED))
+
+    assert shown["scheduler"] == ASKED
+    assert (shown["use_karras_sigmas"], shown["algorithm_type"]) == ("yes", SDE)
+
+
+def test_meta_shows_no_options_of_a_scheduler_that_did_not_run():
+    shown = meta(ended("FlowMatchEulerDiscreteScheduler"))
+
+    assert shown["scheduler"] == "FlowMatchEulerDiscreteScheduler"
+    assert (shown["use_karras_sigmas"], shown["algorithm_type"]) == (None, None)
