@@ -13,9 +13,12 @@ Links = Callable[[Iterable[str]], list[str]]
 def meta(record: JobRecord) -> dict[str, Any]:
     """The parameters that were really used, under the public API's names."""
     job, params, result = record.job, record.job.params, record.result
+    scheduler = result.scheduler if result else params.scheduler
+    # They say nothing of another scheduler that ran instead.
+    options = params.scheduler_options if scheduler == params.scheduler else {}
     return {
         **job.echo,
-        "algorithm_type": params.scheduler_options.get(ALGORITHM),
+        "algorithm_type": options.get(ALGORITHM),
         "clip_skip": params.clip_skip,
         "degraded": list(result.degraded) if result else [],
         "determinism": params.determinism,
@@ -38,12 +41,12 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "safety_checker": _checker(record),
         "safetychecker": _checker(record),
         "safety_checker_type": params.safety_checker_type if result and result.unsafe else None,
-        "scheduler": result.scheduler if result else params.scheduler,
+        "scheduler": scheduler,
         "seed": params.seeds[0],
         "seeds": list(params.seeds),
         "steps": params.steps,
         "strength": params.strength,
-        "use_karras_sigmas": _yes_no(params.scheduler_options.get(KARRAS)),
+        "use_karras_sigmas": _yes_no(options.get(KARRAS)),
         "base64": _yes_no(params.base64),
         "vae": params.vae,
     }

@@ -10,6 +10,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipe
 from diffusers import schedulers as diffusers_schedulers
 from PIL import Image
 
+from shared.schedulers import UNFIT
 from tests.e2e.conftest import PHOTO, pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -92,6 +93,16 @@ def test_a_name_of_the_web_ui_runs_that_scheduler(customer, models_dir):
     assert _difference(customer.pngs(answer)[0], expected) <= 1
     assert answer["meta"]["scheduler"] == "DPMSolverMultistepScheduler"
     assert answer["meta"]["use_karras_sigmas"] == "yes"
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_the_models_own_scheduler_runs_for_a_name_that_does_not_fit(customer, name):
+    fields = {"seed": 5, "width": SIDE, "height": SIDE, "num_inference_steps": 4}
+
+    own, answer = (customer.post(**fields, **more) for more in ({}, {"scheduler": name}))
+
+    assert answer["meta"]["scheduler"] == own["meta"]["scheduler"] != name
+    assert customer.pngs(answer) == customer.pngs(own)
 
 
 def test_the_end_of_a_long_prompt_and_weights_are_seen(customer):

@@ -1,51 +1,36 @@
-"""What the public API says of a finished job's safety."""
+"""What the public API says of a job that ended."""
 
-import pytest
+from shared.jobs import JobRecord, JobState, Result
+from shared.outcome import meta
+from shared.schedulers import ALGORITHM, KARRAS, SDE
+from tests.jobs import make_job
 
-from shared.jobs import JobRecord, JobState
-from shared.outcome import outcome
-from tests.jobs import RESULT, make_job
+ASKED = "DPMSolverMultistepScheduler"
 
 
-def answer(*unsafe, asked=True, cover="blur"):
+def ended(ran: str) -> JobRecord:
+    """A job for a scheduler with options, that this one served."""
     job = make_job()
-    fields = {"safety_checker": asked, "safety_checker_type": cover, "seeds": (1, 2)}
-    record = JobRecord(
-        job=job.model_copy(update={"params": job.params.model_copy(update=fields)}),
+    params = {"scheduler": ASKED, "scheduler_options": {KARRAS: True, ALGORITHM: SDE}}
+    return JobRecord(
+        job=job.model_copy(update={"params": job.params.model_copy(update=params)}),
         state=JobState.SUCCEEDED,
         generation=1,
         attempts=1,
-        created=0,
-        result=RESULT.model_copy(update={"unsafe": unsafe}),
+        result=Result(keys=(), file_prefix="x", width=64, height=64, scheduler=ran, seconds=1.0),
+        created=0.0,
     )
-    return outcome(record, list)
 
 
-def test_a_flagged_picture_is_named_by_its_place_and_flags_the_answer():
-    body = answer(False, True)
+def test_meta_shows_the_options_of_the_scheduler_that_ran():
+    shown = meta(ended(ASKED))
 
-    assert body["nsfw_content_detected"] is True
-    assert body["meta"]["nsfw_content_detected"] == [False, True]
-    assert body["meta"]["safety_checker"] == body["meta"]["safetychecker"] == "yes"
-    assert body["meta"]["safety_checker_type"] == "blur"
+    assert shown["scheduler"] == ASKED
+    assert (shown["use_karras_sigmas"], shown["algorithm_type"]) == ("yes", SDE)
 
 
-def test_an_answer_without_a_flagged_picture_is_not_flagged():
-    body = answer(False, False)
+def test_meta_shows_no_options_of_a_scheduler_that_did_not_run():
+    shown = meta(ended("FlowMatchEulerDiscreteScheduler"))
 
-    assert body["nsfw_content_detected"] is False
-    assert body["meta"]["nsfw_content_detected"] == [False, False]
-
-
-@pytest.mark.parametrize(("asked", "shown"), [(True, "none"), (False, "no")])
-def test_where_nothing_was_checked_meta_says_so(asked, shown):
-    body = answer(asked=asked)
-
-    assert body["nsfw_content_detected"] is False
-    assert body["meta"]["nsfw_content_detected"] is None
-    assert body["meta"]["safety_checker"] == body["meta"]["safetychecker"] == shown
-    assert body["meta"]["safety_checker_type"] is None
-
-
-def test_a_check_that_was_forced_is_shown_as_one():
-    assert answer(False, False, asked=False)["meta"]["safety_checker"] == "yes"
+    assert shown["scheduler"] == "FlowMatchEulerDiscreteScheduler"
+    assert (shown["use_karras_sigmas"], shown["algorithm_type"]) == (None, None)

@@ -41,16 +41,51 @@ def vae_model(demo_folder: Path) -> Any:
     return AutoencoderKL.from_pretrained(demo_folder, subfolder="vae")
 
 
-@pytest.fixture(scope="session")
-def flux_cards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelCard]:
-    from tests.worker.gpu.tiny_flux import build_flux  # noqa: PLC0415
+class Lazy(dict[str, Any]):
+    """Makes what is missing when it is first asked for."""
 
-    folder = tmp_path_factory.mktemp("flux")
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = self._make(name)
+        return self[name]
+
+
+@pytest.fixture(scope="session")
+def folder_of(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny checkpoints of all kinds, by name."""
+    from tests.worker.gpu.tiny_models import save  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("tiny")
+    return Lazy(lambda model: save(folder / model, model, demo_folder))
+
+
+@pytest.fixture(scope="session")
+def ours(folder_of: dict[str, Path]) -> dict[str, Pipeline]:
+    """The same, loaded."""
+    from tests.worker.gpu.mixes import card_of  # noqa: PLC0415
+
+    return Lazy(lambda model: load(card_of(model, folder_of[model]), "cpu"))
+
+
+@pytest.fixture(scope="session")
+def plains(folder_of: dict[str, Path]) -> dict[str, Any]:
+    """What diffusers makes of the same files."""
+    from tests.worker.gpu.mixes import family_of  # noqa: PLC0415
+    from tests.worker.gpu.plain import Plain  # noqa: PLC0415
+
+    return Lazy(lambda model: Plain(folder_of[model], family_of(model)))
+
+
+@pytest.fixture(scope="session")
+def flux_cards(folder_of: dict[str, Path]) -> dict[str, ModelCard]:
     return {
         kind: ModelCard(
             model_id=kind,
             family="flux",
-            source=build_flux(folder / kind, kind=kind),
+            source=folder_of[f"flux-{kind}"],
             scheduler="FlowMatchEulerDiscreteScheduler",
             limits=Limits(multiple=16),
         )
@@ -67,14 +102,8 @@ def flux(flux_cards: dict[str, ModelCard]) -> dict[str, Pipeline]:
 
 
 @pytest.fixture(scope="session")
-def plain_flux(flux_cards: dict[str, ModelCard]) -> dict[str, dict[str, Any]]:
-    """The parts of diffusers' pipelines, which share nothing with ours but the files."""
-    from diffusers import FluxImg2ImgPipeline  # noqa: PLC0415
-
-    return {
-        kind: FluxImg2ImgPipeline.from_pretrained(card.source).components
-        for kind, card in flux_cards.items()
-    }
+def plain_flux(plains: dict[str, Any]) -> dict[str, Any]:
+    return {kind: plains[f"flux-{kind}"] for kind in ("dev", "schnell")}
 
 
 @pytest.fixture(scope="session")
@@ -97,10 +126,8 @@ def plain_kontext(kontext_card: ModelCard) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def plain(demo_folder: Path) -> dict[bool, Any]:
-    from tests.worker.gpu.reference import plain_pipelines  # noqa: PLC0415  it imports torch
-
-    return plain_pipelines(demo_folder)
+def plain(plains: dict[str, Any]) -> Any:
+    return plains["sd"]
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ import pytest
 import torch
 
 from shared.errors import BadInput
-from shared.models import Limits, ModelCard
+from shared.models import Limits
 from shared.schedulers import SCHEDULERS
 from tests.worker.gpu.fakes import Recorder, make_sample
-from tests.worker.gpu.plain import SIDE, Plain, difference, half_mask, picture, run
-from tests.worker.gpu.tiny_models import save_inpainting_sd, save_sdxl
+from tests.worker.gpu.mixes import card_of
+from tests.worker.gpu.plain import EXACT, SIDE, Plain, difference, half_mask, picture, run
 from worker.gpu.families import load
 from worker.gpu.families.pixels import to_tensor
 from worker.gpu.families.vae import Vae, digests
@@ -32,7 +32,6 @@ from worker.gpu.pipelines import WarmPipelines
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SECONDS = 120
-EXACT = 1e-5
 
 CASES = [  # model, what is asked of it
     ("sd", "image"),
@@ -50,33 +49,6 @@ STRENGTHS = (0.8, 1.0, 0.6, 0.4, 0.9)
 GUIDANCES = (7.5, 5.0, 1.0, 9.0, 3.0, 0.0)
 PROMPTS = ("a cat", "a dog", "", "oil painting", "a ship at sea " * 10)
 NEGATIVES = ("blurry", "", "ugly")
-
-
-@pytest.fixture(scope="module")
-def folder_of(demo_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    return {
-        "sd": demo_folder,
-        "sd-inpainting": save_inpainting_sd(folder / "sd-inpainting", demo_folder),
-        "sdxl": save_sdxl(folder / "sdxl"),
-        "sdxl-inpainting": save_sdxl(folder / "sdxl-inpainting", channels=9),
-        "sdxl-refiner": save_sdxl(folder / "sdxl-refiner", refines=True),
-    }
-
-
-def card_of(model, source, dtype="float32"):
-    family = model.partition("-")[0]
-    return ModelCard(model_id=model, family=family, source=source, dtype=dtype)
-
-
-@pytest.fixture(scope="module")
-def ours(folder_of):
-    return {model: load(card_of(model, source), "cpu") for model, source in folder_of.items()}
-
-
-@pytest.fixture(scope="module")
-def plain(folder_of):
-    return {model: Plain(source, model.partition("-")[0]) for model, source in folder_of.items()}
 
 
 def sample_of(model, kind, index=0, **changes):
@@ -97,7 +69,7 @@ def sample_of(model, kind, index=0, **changes):
 
 @pytest.mark.parametrize(("model", "kind"), CASES)
 def test_mixed_requests_share_steps_and_each_equals_diffusers_alone(
-    ours, plain, make_engine, model, kind
+    ours, plains, make_engine, model, kind
 ):
     recorder = Recorder(ours[model])
     engine = make_engine(recorder)
@@ -109,7 +81,7 @@ def test_mixed_requests_share_steps_and_each_equals_diffusers_alone(
     wait([sample.done for sample in samples], SECONDS)
 
     differences = {
-        s.scheduler: difference(recorder.latents[s][0], plain[model].alone(s)) for s in samples
+        s.scheduler: difference(recorder.latents[s][0], plains[model].alone(s)) for s in samples
     }
     assert {name: d for name, d in differences.items() if not d <= EXACT} == {}
     assert engine.occupancy > 2
@@ -135,7 +107,7 @@ def test_neighbours_and_slots_in_a_bucket_do_not_change_a_bit(ours, make_engine,
 
 
 @pytest.mark.parametrize("model", ["sd", "sdxl"])
-def test_text_to_image_shares_its_steps_with_image_to_image(ours, plain, make_engine, model):
+def test_text_to_image_shares_its_steps_with_image_to_image(ours, plains, make_engine, model):
     recorder = Recorder(ours[model])
     engine = make_engine(recorder)
     samples = [
@@ -147,13 +119,13 @@ def test_text_to_image_shares_its_steps_with_image_to_image(ours, plain, make_en
     engine.submit(samples)
     wait([sample.done for sample in samples], SECONDS)
 
-    differences = [difference(recorder.latents[s][0], plain[model].alone(s)) for s in samples]
+    differences = [difference(recorder.latents[s][0], plains[model].alone(s)) for s in samples]
     assert max(differences) <= EXACT
     assert any(set(together) == set(samples) for together, _ in recorder.forwards)
 
 
 @pytest.mark.parametrize(("model", "kind"), CASES[2:])
-def test_pixels_equal_those_of_diffusers_in_any_shape(ours, plain, model, kind):
+def test_pixels_equal_those_of_diffusers_in_any_shape(ours, plains, model, kind):
     sample = sample_of(model, kind, scheduler="EulerDiscreteScheduler", height=48, width=80)
     if kind != "text":
         sample.image = picture(5, 80)[:48]
@@ -162,7 +134,7 @@ def test_pixels_equal_those_of_diffusers_in_any_shape(ours, plain, model, kind):
 
     pixels = run(ours[model], sample).pixels.astype(int)
 
-    theirs = np.array(plain[model].alone(sample, output_type="pil")).astype(int)
+    theirs = np.array(plains[model].alone(sample, output_type="pil")).astype(int)
     assert pixels.shape == (48, 80, 3)
     assert np.abs(pixels - theirs).max() <= 1
     assert (pixels != theirs).mean() < 0.001
@@ -259,13 +231,13 @@ def test_what_a_checkpoint_cannot_do_is_the_callers_mistake(ours, model, changes
 
 
 @pytest.mark.parametrize("model", ["sd-inpainting", "sdxl", "sdxl-inpainting"])
-def test_strength_for_less_than_a_step_returns_the_image_as_the_vae_has_it(ours, plain, model):
+def test_strength_for_less_than_a_step_returns_the_image_as_the_vae_has_it(ours, plains, model):
     sample = sample_of(model, "mask", strength=0.1, steps=5)
 
     finished = run(ours[model], sample)
 
     assert finished.steps == 0
-    assert np.abs(finished.pixels.astype(int) - plain[model].vae_round_trip(sample)).max() <= 1
+    assert np.abs(finished.pixels.astype(int) - plains[model].vae_round_trip(sample)).max() <= 1
 
 
 @pytest.mark.parametrize("model", ["sd-inpainting", "sdxl", "sdxl-inpainting", "sdxl-refiner"])

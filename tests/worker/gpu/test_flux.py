@@ -5,15 +5,13 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxImg2ImgPipeline
 
 from shared.models import Limits
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.flux_alone import (
+from tests.worker.gpu.plain import (
+    EXACT,
     FORMS,
-    KINDS,
-    TOLERANCE,
-    alone,
+    Plain,
     difference,
     final_latents,
     flux_sample,
@@ -26,6 +24,7 @@ from worker.gpu.pipelines import WarmPipelines
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SECONDS = 60
+KINDS = ("dev", "schnell")
 
 MIXED = [  # prompt, steps, strength, guidance
     ("a cat", 6, 0.8, 3.5),
@@ -67,8 +66,8 @@ def test_mixed_requests_share_steps_and_each_equals_diffusers_alone(
     engine.submit(early)
     wait([sample.done for sample in samples], SECONDS)
 
-    differences = [difference(recorder.latents[s][0], alone(plain_flux[kind], s)) for s in samples]
-    assert max(differences) <= TOLERANCE
+    differences = [difference(recorder.latents[s][0], plain_flux[kind].alone(s)) for s in samples]
+    assert max(differences) <= EXACT
     assert engine.occupancy > 2
 
 
@@ -81,20 +80,19 @@ def test_text_and_image_samples_share_steps(plain_flux, flux, make_engine, kind)
     run_together(engine, samples)
 
     assert [len(forwarded) for forwarded, _ in recorder.forwards] == [2] * 4
-    differences = [difference(recorder.latents[s][0], alone(plain_flux[kind], s)) for s in samples]
-    assert max(differences) <= TOLERANCE
+    differences = [difference(recorder.latents[s][0], plain_flux[kind].alone(s)) for s in samples]
+    assert max(differences) <= EXACT
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_alone_in_a_batch_it_has_the_bits_of_diffusers(flux_cards, form, dtype):
     card = flux_cards["dev"].model_copy(update={"dtype": dtype})
-    theirs = FluxImg2ImgPipeline.from_pretrained(card.source, dtype=getattr(torch, dtype))
     sample = flux_sample(form, strength=0.8, steps=6)
 
     latents = final_latents(load(card, "cpu"), sample)
 
-    assert torch.equal(latents[0], alone(theirs.components, sample))
+    assert torch.equal(latents[0], Plain(card.source, "flux", dtype).alone(sample))
 
 
 def test_dev_listens_to_guidance_and_schnell_does_not(flux):
@@ -105,14 +103,14 @@ def test_dev_listens_to_guidance_and_schnell_does_not(flux):
         )
         return difference(low, high)
 
-    assert spread("dev") > 100 * TOLERANCE
+    assert spread("dev") > 100 * EXACT
     assert spread("schnell") == 0
 
 
 def test_the_prompt_is_heard(flux):
     cat, dog = (final_latents(flux["dev"], flux_sample(prompt=p)) for p in ("a cat", "a dog"))
 
-    assert difference(cat, dog) > 100 * TOLERANCE
+    assert difference(cat, dog) > 100 * EXACT
 
 
 def test_the_guidance_scale_splits_no_batch():
@@ -133,7 +131,7 @@ def test_images_need_not_be_square(plain_flux, flux, form, height, width):
     pixels = run(recorder, sample).pixels
 
     assert pixels.shape == (height, width, 3)
-    assert difference(recorder.latents[sample][0], alone(plain_flux["dev"], sample)) <= TOLERANCE
+    assert difference(recorder.latents[sample][0], plain_flux["dev"].alone(sample)) <= EXACT
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -142,7 +140,7 @@ def test_pixels_equal_those_of_diffusers(plain_flux, flux, form):
 
     pixels = run(flux["dev"], sample).pixels.astype(int)
 
-    theirs = np.array(alone(plain_flux["dev"], sample, output_type="pil")).astype(int)
+    theirs = np.array(plain_flux["dev"].alone(sample, output_type="pil")).astype(int)
     assert np.abs(pixels - theirs).max() <= 1
     assert (pixels != theirs).mean() < 0.001
 
@@ -152,19 +150,15 @@ def test_a_started_step_counts_in_full(flux, steps, strength, calls):
     assert run(flux["dev"], flux_sample(steps=steps, strength=strength)).steps == calls
 
 
-@pytest.mark.parametrize("form", ["image", "inpaint"])
+@pytest.mark.parametrize("form", ["image", "mask"])
 def test_strength_zero_returns_the_image_as_the_vae_has_it(plain_flux, flux, form):
     sample = flux_sample(form, strength=0.0)
-    vae, shown = plain_flux["dev"]["vae"], torch.from_numpy(sample.image).permute(2, 0, 1)[None]
 
     finished = run(flux["dev"], sample)
 
-    with torch.no_grad():
-        posterior = vae.encode(shown / 127.5 - 1).latent_dist
-        decoded = vae.decode(posterior.sample(torch.Generator().manual_seed(sample.seed))).sample
-    expected = ((decoded[0].permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).round().numpy()
+    theirs = plain_flux["dev"].vae_round_trip(sample)
     assert finished.steps == 0
-    assert np.abs(finished.pixels.astype(int) - expected).max() <= 1
+    assert np.abs(finished.pixels.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize("form", FORMS)

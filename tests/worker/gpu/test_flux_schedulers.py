@@ -1,17 +1,18 @@
 """Which schedulers serve Flux, and what serves where they do not."""
 
-import diffusers
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shared.schedulers import SCHEDULERS
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.flux_alone import OWN, TOLERANCE, alone, difference, flux_sample, run
+from tests.worker.gpu.plain import EXACT, OWN, difference, flux_sample, run
 from worker.gpu.families.flow_schedules import WITH_ANY_SHIFT, WITH_DYNAMIC_SHIFT, fitting
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
-CASES = [("dev", "image"), ("dev", "inpaint"), ("dev", "text"), ("schnell", "text")]
+CASES = [("dev", "image"), ("dev", "mask"), ("dev", "text"), ("schnell", "text")]
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -19,22 +20,19 @@ CASES = [("dev", "image"), ("dev", "inpaint"), ("dev", "text"), ("schnell", "tex
 def test_a_scheduler_serves_where_diffusers_accepts_it_and_else_the_models_own(
     plain_flux, flux, kind, form, name
 ):
-    config = plain_flux[kind]["scheduler"].config
-    flow_form = getattr(diffusers, name).from_config(
-        config, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=config["shift"]
-    )
+    plain = plain_flux[kind]
     sample = flux_sample(form, model_id=kind, scheduler=name, strength=0.7, steps=4)
     try:
-        expected, used = alone(plain_flux[kind], sample, flow_form), name
+        expected, used = plain.alone(sample, plain.flow_form(name)), name
     except (ValueError, TypeError, AttributeError, AssertionError):
-        expected, used = alone(plain_flux[kind], sample), OWN
+        expected, used = plain.alone(replace(sample, scheduler=OWN)), OWN
     recorder = Recorder(flux[kind])
 
     finished = run(recorder, sample)
 
     assert finished.scheduler == used
-    assert (used == name) == (name in fitting(config, from_noise=form == "text"))
-    assert difference(recorder.latents[sample][0], expected) <= TOLERANCE
+    assert (used == name) == (name in fitting(plain.config, from_noise=form == "text"))
+    assert difference(recorder.latents[sample][0], expected) <= EXACT
 
 
 @pytest.mark.parametrize("name", [OWN, *WITH_ANY_SHIFT, *WITH_DYNAMIC_SHIFT])

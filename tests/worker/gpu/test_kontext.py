@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.schedulers import SCHEDULERS, choose, fitting
 from tests.worker.gpu.fakes import Recorder, make_sample
-from tests.worker.gpu.flux_alone import OWN, difference, final_latents, picture, ragged_mask, run
+from tests.worker.gpu.plain import OWN, difference, final_latents, picture, ragged_mask, run
 from worker.gpu.families import load
 from worker.gpu.pipelines import WarmPipelines
 

@@ -7,12 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import FluxImg2ImgPipeline, StableDiffusionImg2ImgPipeline
+from diffusers import StableDiffusionImg2ImgPipeline
 
 from shared.add_ons import AddOn
 from shared.errors import BadInput
 from shared.models import ModelCard
-from tests.worker.gpu import flux_alone
 from tests.worker.gpu.fakes import Recorder, make_sample
 from tests.worker.gpu.plain import Plain, difference, picture, run
 from tests.worker.gpu.tiny_add_ons import kohya_layers, lora_layers, save
@@ -36,16 +35,9 @@ def cards(demo_card, flux_cards, tmp_path_factory):
     return {"sd": demo_card, "sdxl": sdxl, "flux": flux_cards["dev"]}
 
 
-def pipe_of(card):
-    """Plain diffusers."""
-    if card.family == "flux":
-        return FluxImg2ImgPipeline.from_pretrained(card.source)
-    return Plain(card.source, card.family).pipe
-
-
 def family_of(card, folder):
     """A model, two LoRAs for it, and what plain diffusers makes of its samples."""
-    pipe = pipe_of(card)
+    pipe = Plain(card.source, card.family).pipe
     denoiser = "transformer" if card.family == "flux" else "unet"
     encoders = ["text_encoder", "text_encoder_2"] if card.family == "sdxl" else ["text_encoder"]
     parts = {name: getattr(pipe, name) for name in (denoiser, *encoders)}
@@ -56,16 +48,12 @@ def family_of(card, folder):
 
 def alone(card, sample):
     """By `load_lora_weights` and `set_adapters`, in the order of the request."""
-    pipe = pipe_of(card)
+    plain = Plain(card.source, card.family)
     names = [f"adapter{index}" for index, _ in enumerate(sample.loras)]
     for name, lora in zip(names, sample.loras, strict=True):
-        pipe.load_lora_weights(lora.card.source, adapter_name=name)
+        plain.pipe.load_lora_weights(lora.card.source, adapter_name=name)
     if names:
-        pipe.set_adapters(names, [lora.strength for lora in sample.loras])
-    if card.family == "flux":
-        return flux_alone.alone(pipe.components, sample)
-    plain = Plain(card.source, card.family)
-    plain.pipe = pipe
+        plain.pipe.set_adapters(names, [lora.strength for lora in sample.loras])
     return plain.alone(sample)
 
 

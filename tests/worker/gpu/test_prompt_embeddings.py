@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 
 from shared.errors import BadInput
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.plain import difference, run
-from tests.worker.gpu.reference import PIECE, alone, demo_sample, encode_alone
+from tests.worker.gpu.plain import EXACT, demo_sample, difference, encode_alone, run
 from worker.gpu.families.prompt_embeddings import PromptEncoder, weighted
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 SECONDS = 60
+PIECE = 75
+"""Tokens that an encoder takes at once; words of the demo model's vocabulary are one each."""
 LONG = "a red castle by the sea at night " * 20
 LONGER = "snow " * 151
 
 
 @pytest.fixture(scope="module")
 def pipe(plain):
-    return plain[False]
+    return plain.pipe
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_any_plain_prompt_has_the_bits_of_diffusers(pipe, prompts, text):
 
 
 def test_other_padding_is_that_of_the_tokenizer(plain):
-    parts = {**plain[False].components, "image_encoder": None}
+    parts = {**plain.pipe.components, "image_encoder": None}
     pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     padding, pipe.tokenizer.pad_token = pipe.tokenizer.pad_token, "!"
     try:
@@ -162,7 +163,7 @@ def test_clip_skip_equals_diffusers_alone(plain, demo, prompt, guidance, clip_sk
 
     run(recorder, sample)
 
-    assert difference(recorder.latents[sample][0], alone(plain, sample)) <= 1e-5
+    assert difference(recorder.latents[sample][0], plain.alone(sample)) <= EXACT
 
 
 def test_prompts_of_different_length_share_no_step_and_each_equals_diffusers_alone(
@@ -185,7 +186,7 @@ def test_prompts_of_different_length_share_no_step_and_each_equals_diffusers_alo
         frozenset(map(id, samples[:1] + samples[4:])),
         frozenset(map(id, samples[1:4])),
     }
-    assert max(difference(recorder.latents[s][0], alone(plain, s)) for s in samples) <= 1e-5
+    assert max(difference(recorder.latents[s][0], plain.alone(s)) for s in samples) <= EXACT
 
 
 def test_the_neighbours_of_a_weighted_prompt_do_not_change_a_bit_of_it(demo, make_engine):

@@ -1,61 +1,40 @@
 """Every scheduler in the engine is that scheduler of diffusers alone, however it is set."""
 
 import inspect
-import json
-import shutil
+from concurrent.futures import wait
 
 import diffusers
 import pytest
 
-from shared.schedulers import ALGORITHM, CHOICES, KARRAS, SCHEDULERS, UNFIT, Choice
+from shared.schedulers import ALGORITHM, KARRAS, SCHEDULERS, UNFIT, Choice, choose
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.plain import difference, half_mask, run
-from tests.worker.gpu.reference import alone, demo_sample
-from worker.gpu.families import load
+from tests.worker.gpu.mixes import ways_to_set
+from tests.worker.gpu.plain import EXACT, demo_sample, difference, half_mask, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 
 KARRAS_ON = [Choice(name, {KARRAS: True}) for name in SCHEDULERS if KARRAS in SCHEDULERS[name]]
-SET = [
-    *(
-        Choice(name, {KARRAS: on})
-        for name in SCHEDULERS
-        if KARRAS in SCHEDULERS[name]
-        for on in (True, False)
-    ),
-    *(
-        Choice(name, {ALGORITHM: kind})
-        for name in SCHEDULERS
-        if ALGORITHM in SCHEDULERS[name]
-        for kind in ("dpmsolver++", "sde-dpmsolver++")
-    ),
-    *(choice for choice in CHOICES.values() if len(choice.options) > 1),
-]
-
-
-@pytest.fixture(scope="module")
-def loaded_as(demo, demo_card, tmp_path_factory):
-    """The model as it is, and the same weights said to predict velocities."""
-    folder = tmp_path_factory.mktemp("v") / "demo"
-    shutil.copytree(demo_card.source, folder)
-    file = folder / "scheduler" / "scheduler_config.json"
-    config = json.loads(file.read_text()) | {"prediction_type": "v_prediction"}
-    file.write_text(json.dumps(config))
-    velocities = load(demo_card.model_copy(update={"source": folder}), "cpu")
-    return {"epsilon": demo, "v_prediction": velocities}
+SET = [choice for name in SCHEDULERS for choice in ways_to_set(name)[1:]]
+SECONDS = 60
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_every_scheduler_equals_diffusers_alone(plain, loaded_as, name, prediction_type):
-    recorder = Recorder(loaded_as[prediction_type])
-    config = {**plain[False].scheduler.config, "prediction_type": prediction_type}
-    sample = demo_sample(scheduler=name, steps=6, strength=0.7, prompt="a cat")
+@pytest.mark.parametrize("model", ["sd", "sd-v", "sdxl"])
+def test_samples_of_every_scheduler_share_steps_and_each_equals_diffusers_alone(
+    plains, ours, make_engine, name, model
+):
+    recorder = Recorder(ours[model])
+    samples = [
+        demo_sample(scheduler=name, model_id=model, steps=6, strength=0.7),
+        demo_sample(scheduler=name, model_id=model, steps=3, guidance_scale=3.0, prompt="a dog"),
+    ]
 
-    run(recorder, sample)
+    make_engine(recorder).submit(samples)
+    wait([sample.done for sample in samples], SECONDS)
 
-    assert sample.step == sample.total
-    assert difference(recorder.latents[sample][0], alone(plain, sample, config)) <= 1e-5
+    differences = [difference(recorder.latents[s][0], plains[model].alone(s)) for s in samples]
+    assert max(differences) <= EXACT
+    assert [len(together) for together, _ in recorder.forwards][:3] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("choice", SET, ids=str)
@@ -67,7 +46,7 @@ def test_every_way_to_set_one_equals_diffusers_alone(plain, demo, choice):
 
     run(recorder, sample)
 
-    assert difference(recorder.latents[sample][0], alone(plain, sample)) <= 1e-5
+    assert difference(recorder.latents[sample][0], plain.alone(sample)) <= EXACT
 
 
 @pytest.mark.parametrize("choice", [*map(Choice, SCHEDULERS), *KARRAS_ON], ids=str)
@@ -79,7 +58,7 @@ def test_every_scheduler_inpaints_as_diffusers_alone(plain, demo, choice):
 
     run(recorder, sample)
 
-    assert difference(recorder.latents[sample][0], alone(plain, sample)) <= 1e-5
+    assert difference(recorder.latents[sample][0], plain.alone(sample)) <= EXACT
 
 
 @pytest.mark.parametrize("option", [{KARRAS: True}, {ALGORITHM: "sde-dpmsolver++"}], ids=str)
@@ -117,4 +96,20 @@ def test_the_table_says_what_each_class_takes(name):
 @pytest.mark.parametrize("name", UNFIT)
 def test_plain_diffusers_cannot_run_the_unfit_ones_either(plain, name):
     with pytest.raises((AttributeError, IndexError, NotImplementedError)):
-        alone(plain, demo_sample(scheduler=name, steps=2))
+        plain.alone(demo_sample(scheduler=name, steps=2))
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_the_models_own_scheduler_serves_for_an_unfit_one(
+    plain, demo, demo_card, make_engine, name
+):
+    choice = choose(name, demo_card.scheduler, karras=True)
+    sample = demo_sample(scheduler=choice.name, scheduler_options=choice.options)
+    recorder = Recorder(demo)
+
+    make_engine(recorder).submit([sample])
+    sample.done.result(SECONDS)
+
+    own = demo_sample(scheduler=type(plain.pipe.scheduler).__name__)
+    assert choice.name == demo_card.scheduler
+    assert difference(recorder.latents[sample][0], plain.alone(own)) <= EXACT

@@ -5,13 +5,11 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from shared.errors import BadInput
 from shared.schedulers import SCHEDULERS
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.plain import SIDE, difference, half_mask, picture, run
-from tests.worker.gpu.reference import alone, demo_sample
+from tests.worker.gpu.plain import EXACT, SIDE, demo_sample, difference, half_mask, picture, run
 from worker.gpu.families import DeviceLost, DeviceMemoryFull, load
 from worker.gpu.families.device import on_device
 
@@ -68,8 +66,8 @@ def test_mixed_requests_share_steps_and_each_equals_diffusers_alone(
     engine.submit(early)
     wait([sample.done for sample in samples], SECONDS)
 
-    differences = [difference(recorder.latents[s][0], alone(plain, s)) for s in samples]
-    assert max(differences) <= 1e-5
+    differences = [difference(recorder.latents[s][0], plain.alone(s)) for s in samples]
+    assert max(differences) <= EXACT
     assert engine.occupancy > 2
 
 
@@ -79,7 +77,7 @@ def test_pixels_equal_those_of_diffusers(plain, demo, mask):
 
     pixels = run(demo, sample).pixels.astype(int)
 
-    theirs = np.array(alone(plain, sample, output_type="pil")).astype(int)
+    theirs = np.array(plain.alone(sample, output_type="pil")).astype(int)
     assert pixels.shape == (SIDE, SIDE, 3)
     assert np.abs(pixels - theirs).max() <= 1
     assert (pixels != theirs).mean() < 0.001
@@ -89,15 +87,6 @@ def test_images_need_not_be_square(demo):
     sample = demo_sample(image=picture(1, 128)[:72, :104], steps=2)
 
     assert run(demo, sample).pixels.shape == (72, 104, 3)
-
-
-def vae_round_trip(plain, sample):
-    pipe = plain[False]
-    generator = torch.Generator("cpu").manual_seed(sample.seed)
-    image = pipe.image_processor.preprocess(Image.fromarray(sample.image))
-    with torch.no_grad():
-        latents = pipe.vae.encode(image).latent_dist.sample(generator)
-        return np.array(pipe.image_processor.postprocess(pipe.vae.decode(latents).sample)[0])
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -110,7 +99,7 @@ def test_strength_for_less_than_a_step_returns_the_image_as_the_vae_has_it(
     finished = run(demo, sample)
 
     assert finished.steps == 0
-    assert np.abs(finished.pixels.astype(int) - vae_round_trip(plain, sample)).max() <= 1
+    assert np.abs(finished.pixels.astype(int) - plain.vae_round_trip(sample)).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
@@ -119,7 +108,7 @@ def test_a_black_mask_returns_the_image_as_the_vae_has_it(plain, demo, scheduler
 
     pixels = run(demo, sample).pixels
 
-    assert np.abs(pixels.astype(int) - vae_round_trip(plain, sample)).max() <= 1
+    assert np.abs(pixels.astype(int) - plain.vae_round_trip(sample)).max() <= 1
 
 
 def test_a_seed_repeats_to_the_byte_and_another_differs(demo, make_engine):

@@ -31,12 +31,12 @@ def save_embedding(folder, name, tensors, family="sd", token=TOKEN):
 
 @pytest.fixture
 def width(plain):
-    return plain[False].text_encoder.config.hidden_size
+    return plain.pipe.text_encoder.config.hidden_size
 
 
 @pytest.fixture
 def encoder(plain):
-    return PromptEncoder(plain[False].tokenizer, plain[False].text_encoder)
+    return PromptEncoder(plain.pipe.tokenizer, plain.pipe.text_encoder)
 
 
 def encode(encoder, text, *embeddings):
@@ -100,14 +100,14 @@ def test_the_word_means_nothing_to_a_request_that_did_not_name_the_embedding(
     encoder, plain, tmp_path, width
 ):
     card = save_embedding(tmp_path, "moss", {"emb_params": vectors(1, width)})
-    vocabulary, before = len(plain[False].tokenizer), encode(encoder, "a cat, <moss>")
+    vocabulary, before = len(plain.pipe.tokenizer), encode(encoder, "a cat, <moss>")
 
     learned = encode(encoder, "a cat, <moss>", card)
 
     assert not torch.equal(learned, before)
     assert torch.equal(encode(encoder, "a cat, <moss>"), before)
     assert torch.equal(encode(encoder, "a cat", card), encode(encoder, "a cat"))
-    assert len(plain[False].tokenizer) == vocabulary
+    assert len(plain.pipe.tokenizer) == vocabulary
 
 
 def test_a_word_is_found_in_either_case_and_not_inside_of_another(encoder, tmp_path, width):

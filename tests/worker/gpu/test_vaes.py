@@ -12,10 +12,15 @@ from infra.demo_model.build import make_vae
 from shared.add_ons import AddOn
 from shared.errors import BadInput
 from shared.models import ModelCard
-from tests.worker.gpu import flux_alone
 from tests.worker.gpu.fakes import Recorder
-from tests.worker.gpu.plain import Plain, difference, run
-from tests.worker.gpu.reference import demo_sample
+from tests.worker.gpu.plain import (
+    Plain,
+    demo_sample,
+    difference,
+    final_latents,
+    flux_sample,
+    run,
+)
 from tests.worker.gpu.tiny_add_ons import ldm_names, save
 from worker.gpu.families import load
 from worker.gpu.families.vaes import FILES_KEPT
@@ -91,16 +96,16 @@ def test_a_single_file_in_the_new_naming_is_the_same_vae(demo, card):
     assert np.array_equal(*pictures)
 
 
-def test_flux_shifts_its_latents_as_the_chosen_vae_does(flux, flux_cards, plain_flux, tmp_path):
-    config = settings(plain_flux["dev"]["vae"]) | {"shift_factor": 0.3, "scaling_factor": 0.5}
+def test_flux_shifts_its_latents_as_the_chosen_vae_does(flux, flux_cards, tmp_path):
+    plain = Plain(flux_cards["dev"].source, "flux")
+    config = settings(plain.pipe.vae) | {"shift_factor": 0.3, "scaling_factor": 0.5}
     vae = save_vae(tmp_path / "shifted", **config)
-    sample = flux_alone.flux_sample(vae=vae)
-    flux["dev"].prepare(sample)
+    sample = flux_sample(vae=vae)
 
-    latents = flux_alone.final_latents(flux["dev"], sample)
+    latents = final_latents(flux["dev"], sample)
 
-    parts = plain_flux["dev"] | {"vae": AutoencoderKL.from_pretrained(vae.source)}
-    assert difference(latents[0], flux_alone.alone(parts, sample)) <= EXACT
+    plain.pipe.vae = AutoencoderKL.from_pretrained(vae.source)
+    assert difference(latents[0], plain.alone(sample)) <= EXACT
 
 
 def test_it_runs_in_the_precision_of_the_model(demo_folder, card):

@@ -1,5 +1,7 @@
 """Checkpoints of the true architectures in miniature, with random weights, as diffusers folders."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,38 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from infra.demo_model.build import make_vae
 from infra.demo_model.tokenizer import TOKENS, make_tokenizer
+from tests.worker.gpu.tiny_flux import build_flux
 
 SEED = 7
 WIDTH = 32
 """Of each text encoder, and of the pooled embedding."""
 TIME_WIDTH = 8
+
+
+def save(folder: Path, model: str, demo_folder: Path) -> Path:
+    """The model of this name; `sd` is the demo model."""
+    match model.split("-"):
+        case ["sd"]:
+            return demo_folder
+        case ["sd", "v"]:
+            return save_v_prediction(folder, demo_folder)
+        case ["sd", "inpainting"]:
+            return save_inpainting_sd(folder, demo_folder)
+        case ["sdxl", *kind]:
+            channels = 9 if kind == ["inpainting"] else 4
+            return save_sdxl(folder, channels=channels, refines=kind == ["refiner"])
+        case ["flux", kind]:
+            return build_flux(folder, kind=kind)
+    raise KeyError(model)
+
+
+def save_v_prediction(folder: Path, demo_folder: Path) -> Path:
+    """The demo model's weights, said to predict velocities."""
+    shutil.copytree(demo_folder, folder)
+    file = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(file.read_text()) | {"prediction_type": "v_prediction"}
+    file.write_text(json.dumps(config))
+    return folder
 
 
 def save_inpainting_sd(folder: Path, demo_folder: Path) -> Path:
