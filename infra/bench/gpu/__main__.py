@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from infra.bench.gpu.plan import QUICK, Part, Plan
 from infra.bench.report import Finding, Row, environment, table
@@ -76,9 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"\n{name}: {finding.results['seconds']:.0f} s", style="bold")
         for row in finding.rows:
             console.print(f"  {row.what}: {row.measured}", highlight=False, markup=False)
-    console.print(table(record.rows))
+    console.print(shown(record.rows))
     console.print(f"all numbers: {record.path}")
     return int(failed > 0)
+
+
+def shown(rows: Sequence[Row]) -> Table:
+    """The table; a line of code in it may have brackets, which are no marks of style."""
+    return table([replace(r, what=escape(r.what), measured=escape(r.measured)) for r in rows])
 
 
 def _findings(parts: Sequence[str], plan: Plan) -> Iterator[tuple[str, Finding]]:

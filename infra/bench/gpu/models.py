@@ -186,7 +186,8 @@ def _networks(name: str, sizes: Sizes) -> dict[str, Any]:
 def _made_on(device: str, dtype: torch.dtype) -> Iterator[None]:
     """Networks are made there, in that type, with the same random weights each time."""
     before = torch.get_default_dtype()
-    with torch.random.fork_rng(), torch.device(device):
+    cards = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    with torch.random.fork_rng(cards), torch.device(device):
         torch.manual_seed(SEED)
         torch.set_default_dtype(dtype)
         try:

@@ -1,5 +1,6 @@
 """The benchmark of a card, as far as a CPU can tell: sizes, operations, records, one rehearsal."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
 from infra.bench.gpu import __main__ as command
 from infra.bench.gpu.busy import shares
@@ -100,6 +102,15 @@ def test_what_found_no_time_is_in_the_table():
     skipped = command.measured(SimpleNamespace(), late, "curve", "sd15")
 
     assert skipped.rows == [Row("curve, sd15", "not measured: no time left")]
+
+
+def test_a_line_of_code_keeps_its_brackets_in_the_table():
+    console = Console(file=io.StringIO(), width=100)
+
+    console.print(command.shown([Row("unet.py:9 steps[last]", "in 2", "0", held=False)]))
+
+    assert "steps[last]" in console.file.getvalue()
+    assert "missed" in console.file.getvalue()
 
 
 def test_each_case_is_on_the_disk_before_the_next(tmp_path):
