@@ -18,7 +18,7 @@ from shared.object_store import ObjectStore
 from shared.queue import make_celery, queue_name
 from worker.gpu.config import GpuSettings
 from worker.gpu.engine import Engine
-from worker.gpu.families import load, pick_device
+from worker.gpu.families import device_memory, load, pick_device
 from worker.gpu.inputs import fetch_with
 from worker.gpu.leases import Leases
 from worker.gpu.pipelines import WarmPipelines
@@ -106,7 +106,14 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
     attempts = Attempts(connect_for_work(settings.redis_url), settings)
-    pipelines = WarmPipelines(registry.in_pools(settings.pool_names), pick_device(), load)
+    device = pick_device()
+    pipelines = WarmPipelines(
+        registry.in_pools(settings.pool_names),
+        device,
+        load,
+        memory=device_memory(device, settings.vram_budget),
+        first=settings.default_model,
+    )
     engine = Engine(pipelines, buckets=settings.bucket_sizes, on_device_lost=_exit)
     leases = Leases(attempts, every=BEAT)
     runner = JobRunner(

@@ -1,6 +1,6 @@
 """What a GPU worker counts, as Prometheus reads it."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 STEPS = Counter("img2img_engine_steps_total", "Denoiser forwards.")
 ROWS = Counter("img2img_engine_rows_total", "Samples in those forwards.")
@@ -18,6 +18,17 @@ STEP_SECONDS = Histogram(
 FINISHED = Counter("img2img_engine_samples_finished_total", "Samples handed back as pictures.")
 FAILED = Counter("img2img_engine_samples_failed_total", "Samples handed back as errors.")
 CANCELLED = Counter("img2img_engine_samples_cancelled_total", "Samples dropped on request.")
+LOADS = Counter("img2img_model_loads_total", "Models read from the disk.", ["model_id"])
+EVICTIONS = Counter("img2img_model_evictions_total", "Models let go for others.", ["model_id"])
+LOAD_SECONDS = Histogram(
+    "img2img_model_load_seconds",
+    "From the disk to the device.",
+    buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300),
+)
+MODEL_BYTES = Gauge(
+    "img2img_model_bytes", "On the device; what models share counts for each.", ["model_id"]
+)
+MODEL_WAITING = Gauge("img2img_model_waiting", "Jobs that wait for their model to be loaded.")
 ATTEMPTS = Counter("img2img_attempts_total", "Attempts at jobs, by how they ended.", ["outcome"])
 JOB_SECONDS = Histogram(
     "img2img_job_seconds",
@@ -33,3 +44,16 @@ def record_step(*, samples: int, rows: int, seconds: float) -> None:
     PADDED_ROWS.inc(rows - samples)
     OCCUPANCY.observe(samples)
     STEP_SECONDS.observe(seconds)
+
+
+def record_load(model_id: str, seconds: float, resident: int) -> None:
+    """A model was loaded, and holds so many bytes."""
+    LOADS.labels(model_id).inc()
+    LOAD_SECONDS.observe(seconds)
+    MODEL_BYTES.labels(model_id).set(resident)
+
+
+def record_eviction(model_id: str) -> None:
+    """A model was let go of."""
+    EVICTIONS.labels(model_id).inc()
+    MODEL_BYTES.labels(model_id).set(0)

@@ -10,7 +10,7 @@ prompt_embeddings  prompts of any length, with weights, to the states of a text 
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
 vae                images to latents and back
 pixels             bytes to tensors and back
-weights            reads a diffusers folder
+weights            reads a diffusers folder or a single file; memory counts what that takes
 device             how torch is called
 """
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from shared.models import ModelCard
+    from worker.gpu.memory import Memory
     from worker.gpu.samples import Picture, Sample
 
 FAMILIES = {
@@ -29,6 +30,7 @@ FAMILIES = {
 }
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
+MEMORY = "worker.gpu.families.memory"
 
 
 class DeviceMemoryFull(Exception):
@@ -77,7 +79,14 @@ def load(card: "ModelCard", device: str) -> Pipeline:
     family, torch_device = import_module(FAMILIES[card.family]), import_module(DEVICE)
     if device == "cpu":
         torch_device.make_room()
-    return cast("Pipeline", torch_device.Guarded(family.load(card, device)))
+    return cast(
+        "Pipeline", torch_device.Guarded(torch_device.in_our_errors(family.load, card, device))
+    )
+
+
+def device_memory(device: str, budget: int | None) -> "Memory":
+    """What models may take of a device's memory, in bytes; None: all but room for the work."""
+    return cast("Memory", import_module(MEMORY).DeviceMemory(device, budget))
 
 
 def pick_device() -> str:
