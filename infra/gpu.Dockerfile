@@ -25,6 +25,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin 
 COPY --from=build /opt/img2img /opt/img2img
 COPY infra/models.yaml /app/infra/models.yaml
 COPY infra/demo_model /app/infra/demo_model
+COPY infra/models /app/infra/models
 ENV PATH=/opt/img2img/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

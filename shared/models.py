@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.checkpoints import PICKLES
 
 Family = Literal["sd", "sdxl", "flux", "kontext"]
 """Families that have an engine (worker/gpu/families)."""
@@ -37,7 +39,17 @@ class ModelCard(BaseModel):
     model_id: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,128}$")
     family: Family
     source: Path
-    """A diffusers folder; relative paths start at `IMG2IMG_MODELS_DIR`."""
+    """A diffusers folder or one `.safetensors` file; relative paths start at `IMG2IMG_MODELS_DIR`.
+    With `hub` the folder that is fetched into, by default the id."""
+    config: Path | None = None
+    """With a single file, a diffusers folder: `model_index.json`, tokenizers, the parts' configs.
+    What the file has no weights for is read from there too."""
+    hub: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
+    """A diffusers repository on the Hugging Face hub; only `make models` goes there."""
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """A commit of `hub`."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the single file, or of the `SHA256SUMS` that `make models` writes."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     scheduler: str = "PNDMScheduler"
     """The diffusers class that serves requests which name none."""
@@ -53,6 +65,47 @@ class ModelCard(BaseModel):
     pool: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """Which workers run it: they consume the queue `gpu.<pool>`."""
     licence: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fetched_under_its_id(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("hub") and "model_id" in given:
+            return {"source": given["model_id"], **given}
+        return given
+
+    @model_validator(mode="after")
+    def _one_kind_of_source(self) -> Self:
+        if wrong := self._wrong_source():
+            raise ValueError(wrong)
+        return self
+
+    def _wrong_source(self) -> str | None:
+        if self.source.suffix in PICKLES:
+            return f"source: {self.source.suffix} files can run code; only .safetensors are read"
+        if self.is_single_file != (self.config is not None):
+            return "config: goes with a single .safetensors file, a folder of configs for it"
+        if (self.hub is None) != (self.revision is None):
+            return "hub and revision: one needs the other, a repository and a commit of 40 digits"
+        if self.hub and self.is_single_file:
+            return "source: a folder, since hub names a diffusers repository"
+        if self.hub and (self.source.is_absolute() or ".." in self.source.parts):
+            return "source: must be inside the models folder, since hub is fetched into it"
+        return None
+
+    @property
+    def is_single_file(self) -> bool:
+        """Whether `source` is one file and not a folder."""
+        return self.source.suffix == ".safetensors"
+
+    @property
+    def origin(self) -> str | None:
+        """`org/name@revision` where the model is fetched from a hub."""
+        return f"{self.hub}@{self.revision}" if self.hub else None
+
+    def beneath(self, models_dir: Path) -> "ModelCard":
+        """The card with its paths starting at the models folder."""
+        config = self.config and models_dir / self.config
+        return self.model_copy(update={"source": models_dir / self.source, "config": config})
 
     @property
     def distilled(self) -> bool:
@@ -85,14 +138,21 @@ class Registry:
 
     @classmethod
     def read(cls, path: Path, *, models_dir: Path) -> "Registry":
-        """Read the models file; raises `ValidationError` naming the field that is wrong."""
+        """Read the models file; raises `ValueError` naming each model and field that is wrong."""
         document = yaml.safe_load(path.read_text())
-        entries = document["models"].items()
-        cards = [ModelCard(model_id=model_id, **entry) for model_id, entry in entries]
+        cards, wrong = [], []
+        for model_id, entry in document["models"].items():
+            try:
+                card = ModelCard.model_validate({"model_id": model_id, **(entry or {})})
+                cards.append(card.beneath(models_dir))
+            except ValidationError as error:
+                wrong += [f"{path}: {model_id}: {_in_words(problem)}" for problem in error.errors()]
+        if wrong:
+            raise ValueError("\n".join(wrong))
         safety = Safety(**document.get("safety_checker") or {})
         if safety.source:
             safety = safety.model_copy(update={"source": models_dir / safety.source})
-        return cls([c.model_copy(update={"source": models_dir / c.source}) for c in cards], safety)
+        return cls(cards, safety)
 
     def get(self, model_id: str) -> ModelCard | None:
         """The card of a model, or None when it is not on the list."""
@@ -109,3 +169,9 @@ class Registry:
     def pools(self) -> set[str]:
         """Every pool that serves a model."""
         return {card.pool for card in self._cards.values()}
+
+
+def _in_words(problem: Any) -> str:
+    field = ".".join(map(str, problem["loc"]))
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message

@@ -222,7 +222,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.server.requests.append(request)
         self._send(self.server.handler(request))
 
-    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 (http.server's names)
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 (http.server's names)
 
     def _send(self, reply: Reply) -> None:
         pieces = [reply.body] if isinstance(reply.body, bytes) else reply.body
@@ -233,7 +233,7 @@ class _Exchange(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        for piece in pieces:
+        for piece in pieces if self.command != "HEAD" else ():
             self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server's name)

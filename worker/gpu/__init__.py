@@ -8,6 +8,7 @@ checks      which pictures are checked for safety, and by whom
 engine      the only thread that touches the device
 batcher     which samples go together (no torch)
 pipelines   which models stay loaded
+memory      how much room there is for them (no torch)
 families    what differs between model families; the only place that imports torch
 prompts     weights in prompts, and pieces of tokens (no torch)
 images      bytes to pixels and back

@@ -21,7 +21,7 @@ from shared.queue import make_celery, queue_name
 from worker.gpu.checks import Checks
 from worker.gpu.config import GpuSettings
 from worker.gpu.engine import Engine
-from worker.gpu.families import load, pick_device
+from worker.gpu.families import device_memory, load, pick_device
 from worker.gpu.inputs import fetch_with
 from worker.gpu.leases import Leases
 from worker.gpu.pipelines import WarmPipelines
@@ -109,12 +109,15 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
     attempts = Attempts(connect_for_work(settings.redis_url), settings)
+    device = pick_device()
     cards = registry.in_pools(settings.pool_names)
     checks = Checks.find(cards, registry.safety)
     pipelines = WarmPipelines(
         [*cards, *checks.cards],
-        pick_device(),
+        device,
         partial(load, image_cache=settings.image_cache),
+        memory=device_memory(device, settings.vram_budget),
+        first=settings.default_model,
     )
     engine = Engine(
         pipelines,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from shared.config import Duration, Settings
 from worker.gpu.families import IMAGE_CACHE
@@ -17,7 +17,10 @@ class GpuSettings(Settings):
     worker_name: str = Field(default_factory=lambda: f"gpu-{socket.gethostname()}")
     """Unique among the workers of a deployment."""
     pools: str = "default"
-    """Which pools it serves, with commas between: all their models are loaded at start."""
+    """Which pools it serves, with commas between: all their models, loaded while they fit."""
+    vram_budget: ByteSize | None = None
+    """What models may take together: bytes, or `20GiB`. None: most of an accelerator, on a CPU
+    no limit."""
     slots: int = 16
     """Jobs in flight: more than fill the largest batch, so that inputs are ready in time."""
     buckets: str = "1,2,4,8"

@@ -45,7 +45,7 @@ class Engine:
         on_device_lost: Callable[[BaseException], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_device_lost` is told, on the engine's thread, why no sample will ever run again."""
+        """`on_device_lost` is told, on a thread of ours, why no sample will ever run again."""
         self._pipelines = pipelines
         self._warm_buckets = tuple(sorted({*buckets, strict_bucket}))
         self._on_device_lost = on_device_lost
@@ -97,15 +97,31 @@ class Engine:
             self._thread.join(timeout)
         self._fail_all(EngineStopped, "the engine was stopped")
 
-    def submit(self, samples: Iterable[Sample]) -> None:
+    def submit(self, samples: Iterable[Sample], *, timeout: float | None = None) -> None:
         """Queue samples; each answers by its `done`, and cancelling that takes it out again.
 
-        Raises `EngineStopped`, `KeyError` for a model that is not loaded, or what the family says
-        against the prompts.
+        Loads the model if need be, on this thread. Raises `EngineStopped`, what `pin` raises, or
+        what the family says against the prompts.
         """
         samples = list(samples)
-        for sample in samples:
-            self._pipelines.get(sample.model_id).prepare(sample)
+        try:
+            self._prepare(samples, timeout)
+            self._queue(samples)
+        except BaseException as error:
+            for sample in samples:
+                self._pipelines.unpin(sample)
+            if isinstance(error, DeviceLost):  # an idle engine would not notice it
+                self._give_up(error)
+            raise
+
+    def _prepare(self, samples: list[Sample], timeout: float | None) -> None:
+        for model_id in dict.fromkeys(sample.model_id for sample in samples):
+            of_model = [sample for sample in samples if sample.model_id == model_id]
+            pipeline = self._pipelines.pin(of_model, timeout=timeout)
+            for sample in of_model:
+                pipeline.prepare(sample)
+
+    def _queue(self, samples: list[Sample]) -> None:
         with self._changed:
             if self._stopping:
                 raise EngineStopped("the engine has stopped")
@@ -130,10 +146,14 @@ class Engine:
 
     def _serve(self) -> None:
         while (batch := self._next_batch()) is not None:
-            pipeline = self._pipelines.get(batch.key.model_id)
-            self._admit(pipeline, batch)
-            self._step(pipeline, batch)
-            self._hand_back(pipeline, batch)
+            self._take_turn(batch)
+
+    def _take_turn(self, batch: Batch) -> None:
+        # Ends with the turn: an engine that waits must not keep a model that is evicted meanwhile.
+        pipeline = self._pipelines.get(batch.key.model_id)
+        self._admit(pipeline, batch)
+        self._step(pipeline, batch)
+        self._hand_back(pipeline, batch)
 
     def _next_batch(self) -> Batch | None:
         with self._changed:

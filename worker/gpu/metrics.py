@@ -1,6 +1,6 @@
 """What a GPU worker counts, as Prometheus reads it."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 STEPS = Counter("img2img_engine_steps_total", "Denoiser forwards.")
 ROWS = Counter("img2img_engine_rows_total", "Samples in those forwards.")
@@ -21,6 +21,17 @@ CANCELLED = Counter("img2img_engine_samples_cancelled_total", "Samples dropped o
 FLAGGED = Counter("img2img_pictures_flagged_total", "Pictures replaced because they are unsafe.")
 CACHE_HITS = Counter("img2img_engine_cache_hits_total", "Encodings found.", ["cache"])
 CACHE_MISSES = Counter("img2img_engine_cache_misses_total", "Encodings computed.", ["cache"])
+LOADS = Counter("img2img_model_loads_total", "Models read from the disk.", ["model_id"])
+EVICTIONS = Counter("img2img_model_evictions_total", "Models let go for others.", ["model_id"])
+LOAD_SECONDS = Histogram(
+    "img2img_model_load_seconds",
+    "From the disk to the device.",
+    buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300),
+)
+MODEL_BYTES = Gauge(
+    "img2img_model_bytes", "On the device; what models share counts for each.", ["model_id"]
+)
+MODEL_WAITING = Gauge("img2img_model_waiting", "Jobs that wait for their model to be loaded.")
 ATTEMPTS = Counter("img2img_attempts_total", "Attempts at jobs, by how they ended.", ["outcome"])
 JOB_SECONDS = Histogram(
     "img2img_job_seconds",
@@ -36,3 +47,16 @@ def record_step(*, samples: int, rows: int, seconds: float) -> None:
     PADDED_ROWS.inc(rows - samples)
     OCCUPANCY.observe(samples)
     STEP_SECONDS.observe(seconds)
+
+
+def record_load(model_id: str, seconds: float, resident: int) -> None:
+    """A model was loaded, and holds so many bytes."""
+    LOADS.labels(model_id).inc()
+    LOAD_SECONDS.observe(seconds)
+    MODEL_BYTES.labels(model_id).set(resident)
+
+
+def record_eviction(model_id: str) -> None:
+    """A model was let go of."""
+    EVICTIONS.labels(model_id).inc()
+    MODEL_BYTES.labels(model_id).set(0)

@@ -90,7 +90,7 @@ class JobRunner:
         held.samples = samples = _samples(attempt, inputs, added, distilled=card.distilled)
         if held.dropped:
             raise CancelledError
-        self.engine.submit(samples)
+        self.engine.submit(samples, timeout=self.timeout.total_seconds())
         prefix = job.attempt_prefix(attempt.generation)
         deadline = started + self.timeout.total_seconds()
         try:

@@ -1,5 +1,6 @@
 """Sample, BatchKey, Batch, Picture: the words of this folder. A sample, one image, is the unit."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -93,6 +94,8 @@ class Sample:
     """The family's own state, from `begin` to `finish`."""
     degraded: set[str] = field(default_factory=set)
     """What had to be done otherwise than usual, in words for the caller."""
+    ended: Callable[["Sample"], None] = lambda _: None
+    """Called once the engine has let go of the sample."""
 
     @property
     def key(self) -> BatchKey:
@@ -112,13 +115,13 @@ class Sample:
 
     def succeed(self, picture: "Picture") -> None:
         """Answer with a picture, unless nobody waits any more."""
-        self.denoising = None
+        self._end()
         if self.done.set_running_or_notify_cancel():
             self.done.set_result(picture)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, unless nobody waits any more."""
-        self.denoising = None
+        self._end()
         # A kept traceback, its own or a chained one, would keep the tensors of its frames.
         error.__cause__ = error.__context__ = None
         if self.done.set_running_or_notify_cancel():
@@ -126,9 +129,13 @@ class Sample:
 
     def forget(self) -> None:
         """Let go of what a cancelled sample holds, and tell who waits for it."""
-        self.denoising = None
+        self._end()
         if self.done.cancelled():
             self.done.set_running_or_notify_cancel()
+
+    def _end(self) -> None:
+        self.denoising = None
+        self.ended(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,12 @@ class FakePipelines:
     def get(self, model_id: str) -> Pipeline:
         return {self.pipeline.card.model_id: self.pipeline}[model_id]
 
+    def pin(self, samples: Sequence[Sample], *, timeout: float | None = None) -> Pipeline:
+        return self.get(samples[0].model_id)
+
+    def unpin(self, sample: Sample) -> None:
+        pass
+
     def warm_up(self, buckets: Sequence[int]) -> None:
         self.warm.append(buckets)
 

@@ -15,7 +15,7 @@ class FakeEngine:
         self.answer: Callable[[Sample], None] = paint
         self.stopped = False
 
-    def submit(self, samples: Iterable[Sample]) -> None:
+    def submit(self, samples: Iterable[Sample], *, timeout: float | None = None) -> None:
         if self.stopped:
             raise EngineStopped("the engine has stopped")
         samples = list(samples)

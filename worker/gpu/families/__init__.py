@@ -17,7 +17,7 @@ vae                images to latents and back
 caches             what is kept of prompts and images
 pixels             bytes to tensors and back
 safety             judges finished pictures: a model of one step that paints nothing
-weights            reads a diffusers folder
+weights            reads a diffusers folder or a single file; memory counts what that takes
 device             how torch is called
 """
 
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from shared.models import ModelCard
+    from worker.gpu.memory import Memory
     from worker.gpu.samples import Picture, Sample
 
 FAMILIES = {
@@ -38,6 +39,7 @@ FAMILIES = {
 }
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
+MEMORY = "worker.gpu.families.memory"
 IMAGE_CACHE = 64 * 2**20
 """Bytes of encoded images that a VAE keeps; one of 1024x1024 is a megabyte or two."""
 
@@ -100,7 +102,13 @@ def load(card: "ModelCard", device: str, image_cache: int = IMAGE_CACHE) -> Pipe
     pace = None if device == "cpu" else torch_device.PACE
     if device == "cpu":
         torch_device.make_room()
-    return cast("Pipeline", torch_device.Guarded(family.load(card, device, image_cache), pace))
+    loaded = torch_device.in_our_errors(family.load, card, device, image_cache)
+    return cast("Pipeline", torch_device.Guarded(loaded, pace))
+
+
+def device_memory(device: str, budget: int | None) -> "Memory":
+    """What models may take of a device's memory, in bytes; None: all but room for the work."""
+    return cast("Memory", import_module(MEMORY).DeviceMemory(device, budget))
 
 
 def pick_device() -> str:

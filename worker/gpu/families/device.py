@@ -1,7 +1,9 @@
 """How torch is called: in inference mode, its errors translated to ours."""
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -15,6 +17,8 @@ T = TypeVar("T")
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 LOST = ("CUDA error", "HIP error")
+DEFAULT_DTYPE = threading.RLock()
+"""torch has one default dtype for all threads: held by device work, and by whoever changes it."""
 
 
 class Pace:
@@ -82,9 +86,14 @@ class Guarded:
 
 def on_device(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do device work; raises `DeviceMemoryFull`, `DeviceLost` or the work's own error."""
+    with DEFAULT_DTYPE, torch.inference_mode():
+        return in_our_errors(work, *args, **kwargs)
+
+
+def in_our_errors(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do work; raises `DeviceMemoryFull`, `DeviceLost` or the work's own error."""
     try:
-        with torch.inference_mode():
-            return work(*args, **kwargs)
+        return work(*args, **kwargs)
     except RuntimeError as error:
         failure = translated(error)
         if failure is None:
@@ -103,6 +112,33 @@ def translated(error: RuntimeError) -> Exception | None:
     if isinstance(error, accelerator_error) or any(words in text for words in LOST):
         return DeviceLost(text)
     return None
+
+
+@contextmanager
+def default_dtype_guarded() -> Iterator[None]:
+    """No device work is done while something in this block has changed torch's default dtype.
+
+    The loaders of diffusers and transformers do so while they build an empty model: in the middle
+    of another thread's step, a scheduler's float32 would become a bfloat16.
+    """
+    usual, set_default_dtype = torch.get_default_dtype(), torch.set_default_dtype
+    held = False
+
+    def guarded(dtype: Any) -> None:
+        nonlocal held
+        if dtype != usual and not held:
+            held = DEFAULT_DTYPE.acquire()
+        set_default_dtype(dtype)
+        if dtype == usual and held:
+            held = False
+            DEFAULT_DTYPE.release()
+
+    torch.set_default_dtype = guarded
+    try:
+        yield
+    finally:
+        guarded(usual)  # they leave it changed when they fail
+        torch.set_default_dtype = set_default_dtype
 
 
 def make_room() -> None:

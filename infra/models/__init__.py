@@ -1,0 +1,1 @@
+"""Weights on this disk: fetched, listed and verified by command, never by a request."""
