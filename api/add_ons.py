@@ -10,7 +10,7 @@ from shared.jobs import LoraUse
 from shared.models import ModelCard
 
 MOST = 5
-"""Of a kind in one request: each costs every step."""
+"""Of a kind in one request."""
 STRONGEST = 2.0
 SHOWN = 20
 """Names of an allow-list that an error shows."""

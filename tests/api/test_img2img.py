@@ -300,7 +300,7 @@ async def test_a_body_that_is_no_json_object_is_refused(client, content):
 
 
 async def test_unknown_fields_are_ignored(client, request_body):
-    extra = {"controlnet_model": None, "guess_mode": "x", "lora": ["a"], "panorama": "no"}
+    extra = {"controlnet_model": None, "guess_mode": "x", "tomesd": ["a"], "panorama": "no"}
 
     assert (await client.post(URL, json=request_body | extra)).status_code == 200
 
