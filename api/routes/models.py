@@ -48,9 +48,9 @@ def _shown(card: ModelCard) -> dict[str, Any]:
     return {"model_id": card.model_id, "family": card.family, "licence": card.licence, **limits}
 
 
-for _path in ("/api/v3/dreambooth/model_list", "/api/v4/dreambooth/model_list"):
-    router.add_api_route(_path, model_list, methods=["POST", "GET"])
-for _prefix in ENTERPRISE:
-    for _handler in (get_all_models, verify_model, schedulers_list, system_details):
-        _path = f"{_prefix}/{_handler.__name__}"
-        router.add_api_route(_path, _handler, methods=["POST", "GET"])
+for _method in ("POST", "GET"):
+    for _path in ("/api/v3/dreambooth/model_list", "/api/v4/dreambooth/model_list"):
+        router.add_api_route(_path, model_list, methods=[_method])
+    for _prefix in ENTERPRISE:
+        for _handler in (get_all_models, verify_model, schedulers_list, system_details):
+            router.add_api_route(f"{_prefix}/{_handler.__name__}", _handler, methods=[_method])

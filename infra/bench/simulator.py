@@ -155,9 +155,17 @@ class SimulatedDevice:
         self._spend(step_seconds(rows))
         return [None] * len(samples)
 
+    def warm_up(self, sample: Sample, rows: int) -> list[None]:
+        """See `Pipeline`."""
+        return self.predict([sample], rows)
+
     def advance(self, sample: Sample, _prediction: None) -> None:
         """See `Pipeline`."""
         sample.step += 1
+
+    def develop(self, _sample: Sample) -> bool:
+        """See `Pipeline`."""
+        return False
 
     def finish(self, sample: Sample) -> Picture:
         """See `Pipeline`."""

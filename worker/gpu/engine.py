@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -61,6 +62,8 @@ class Engine:
         self._warm: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._progress_at = clock()
+        self._developing: deque[Sample] = deque()
+        """Out of the batcher: their pictures are on the way from the device."""
         self.steps = 0
         """Denoiser forwards in the life of the process."""
         self.rows = 0
@@ -75,13 +78,12 @@ class Engine:
     def pending(self) -> int:
         """Samples that wait or run."""
         with self._changed:
-            return len(self._batcher)
+            return len(self._batcher) + len(self._developing)
 
     @property
     def stalled_for(self) -> float:
         """Seconds since a device call came back while samples are pending; 0.0 when idle."""
-        with self._changed:
-            return self._clock() - self._progress_at if len(self._batcher) else 0.0
+        return self._clock() - self._progress_at if self.pending else 0.0
 
     def start(self) -> None:
         """Warm the models up and take samples; returns when warm, raises what that raises."""
@@ -145,17 +147,23 @@ class Engine:
             self._give_up(error)
 
     def _serve(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            self._take_turn(batch)
+        while not self._stopping:
+            if (batch := self._next_batch()) is not None:
+                self._take_turn(batch)
+            else:
+                self._hand_back()
 
     def _take_turn(self, batch: Batch) -> None:
         # Ends with the turn: an engine that waits must not keep a model that is evicted meanwhile.
         pipeline = self._pipelines.get(batch.key.model_id)
         self._admit(pipeline, batch)
         self._step(pipeline, batch)
-        self._hand_back(pipeline, batch)
+        # Now that the device has the next step, reading the last one's pictures costs it nothing.
+        self._hand_back()
+        self._develop(pipeline, batch)
 
     def _next_batch(self) -> Batch | None:
+        """Who takes the next step; None when nobody does, but pictures are on their way."""
         with self._changed:
             while not self._stopping:
                 for sample in self._batcher.remove_done():
@@ -163,6 +171,8 @@ class Engine:
                     sample.forget()
                 if (batch := self._batcher.next_batch()) is not None:
                     return batch
+                if self._developing:
+                    return None
                 self._changed.wait()
         return None
 
@@ -176,14 +186,25 @@ class Engine:
             for sample, prediction in self._predict(pipeline, batch, ready):
                 self._attempt(sample, pipeline.advance, sample, prediction)
 
-    def _hand_back(self, pipeline: Pipeline, batch: Batch) -> None:
+    def _develop(self, pipeline: Pipeline, batch: Batch) -> None:
         for sample in _ongoing(batch):
             if sample.step == sample.total:
-                picture = self._attempt(sample, pipeline.finish, sample)
-                if picture is not None:
+                is_coming = self._attempt(sample, pipeline.develop, sample)
+                if is_coming is not None:
+                    self._developing.append(sample)
                     self._remove(sample)
-                    metrics.FINISHED.inc()
-                    sample.succeed(picture)
+                if is_coming is False:
+                    self._hand_back()
+
+    def _hand_back(self) -> None:
+        while self._developing:
+            sample = self._developing[0]
+            pipeline = self._pipelines.get(sample.model_id)
+            picture = self._attempt(sample, pipeline.finish, sample)
+            self._developing.popleft()
+            if picture is not None:
+                metrics.FINISHED.inc()
+                sample.succeed(picture)
 
     def _predict(
         self, pipeline: Pipeline, batch: Batch, samples: list[Sample]
@@ -257,7 +278,8 @@ class Engine:
 
     def _fail_all(self, kind: type[Exception], message: str) -> None:
         with self._changed:
-            left = self._batcher.remove_all()
+            left = [*self._developing, *self._batcher.remove_all()]
+            self._developing.clear()
         metrics.FAILED.inc(len(left))
         for sample in left:
             sample.fail(kind(message))

@@ -43,6 +43,8 @@ class FakePipeline:
         self.card = card
         self.forwards: list[tuple[list[Sample], int]] = []
         self.before: Callable[[str, Sequence[Sample], int], None] = lambda *_: None
+        self.develops = False
+        """Whether pictures are on their way for a while."""
 
     def prepare(self, sample: Sample) -> None:
         sample.chunks = 1 + len(sample.prompt) // 300
@@ -64,6 +66,9 @@ class FakePipeline:
         self.before("advance", [sample], 1)
         sample.denoising[0] += prediction
         sample.step += 1
+
+    def develop(self, sample: Sample) -> bool:
+        return self.develops
 
     def finish(self, sample: Sample) -> Picture:
         self.before("finish", [sample], 1)
@@ -118,6 +123,9 @@ class Recorder:
 
     def advance(self, sample: Sample, prediction: Any) -> None:
         self.pipeline.advance(sample, prediction)
+
+    def develop(self, sample: Sample) -> bool:
+        return self.pipeline.develop(sample)
 
     def finish(self, sample: Sample) -> Picture:
         self.latents[sample] = sample.denoising.latents.clone()

@@ -8,6 +8,7 @@ import pytest
 from shared.errors import BadInput
 from tests.worker.gpu.fakes import CARD, FakePipeline, FakePipelines, make_sample
 from worker.gpu.engine import Engine, EngineStopped
+from worker.gpu.families import DeviceLost
 
 SECONDS = 10
 
@@ -176,3 +177,48 @@ def test_only_pending_work_without_progress_counts_as_stalled(pipeline, make_eng
     assert idle == 0
     assert stalled == [0, 7] * 4
     assert engine.stalled_for == 0
+
+
+def test_a_picture_on_its_way_is_fetched_once_the_next_step_is_launched(pipeline, make_engine):
+    pipeline.develops, calls = True, []
+    pipeline.before = lambda call, samples, rows: calls.append(call)
+    engine = make_engine(pipeline)
+    short, long = make_sample(steps=1), make_sample(steps=2)
+
+    engine.submit([short, long])
+    wait([short.done, long.done], SECONDS)
+
+    assert calls == [
+        *("begin", "begin", "predict", "advance", "advance"),
+        *("predict", "advance", "finish"),  # short's, while long's last step runs
+        "finish",  # with nothing more to launch
+    ]
+    assert engine.pending == 0
+
+
+def test_a_picture_on_its_way_is_fetched_when_all_others_are_cancelled(pipeline, make_engine):
+    pipeline.develops = True
+    engine = make_engine(pipeline)
+    short, long = make_sample(steps=1), make_sample(steps=50)
+    pipeline.before = lambda call, samples, rows: call == "advance" and long.done.cancel()
+
+    engine.submit([short, long])
+
+    assert short.done.result(SECONDS).steps == 1
+
+
+def test_pictures_on_their_way_are_given_up_with_the_device(pipeline, make_engine):
+    pipeline.develops = True
+    engine = make_engine(pipeline)
+    short, long = make_sample(steps=1), make_sample(steps=2)
+
+    def lose(call, samples, rows):
+        if call == "finish":
+            raise DeviceLost("gone")
+
+    pipeline.before = lose
+    engine.submit([short, long])
+
+    for sample in (short, long):
+        assert isinstance(sample.done.exception(SECONDS), DeviceLost)
+    assert engine.pending == 0

@@ -15,7 +15,7 @@ prompt_embeddings  prompts of any length, with weights, to the states of a text 
 schedulers         one sample's own scheduler; flow_schedules for models that match flows
 vae                images to latents and back
 caches             what is kept of prompts and images
-pixels             bytes to tensors and back
+pixels             bytes to tensors and back; copies brings them to the host, unwaited for
 safety             judges finished pictures: a model of one step that paints nothing
 weights            reads a diffusers folder or a single file; memory counts what that takes
 device             how torch is called
@@ -88,6 +88,12 @@ class Pipeline(Protocol):
 
     def advance(self, sample: "Sample", prediction: Any) -> None:
         """Take the sample's own scheduler step; counts `step` up."""
+
+    def develop(self, sample: "Sample") -> bool:
+        """Begin to decode what the sample has become, once all steps are taken.
+
+        True: the device is at it, so that `finish` had better wait until it has other work too.
+        """
 
     def finish(self, sample: "Sample") -> "Picture":
         """Decode what the sample has become; raises `NoPicture` for what is none."""

@@ -79,6 +79,10 @@ class Guarded:
         """See `Pipeline`."""
         on_device(self._pipeline.advance, sample, prediction)
 
+    def develop(self, sample: Sample) -> bool:
+        """See `Pipeline`."""
+        return on_device(self._pipeline.develop, sample)
+
     def finish(self, sample: Sample) -> Picture:
         """See `Pipeline`."""
         return on_device(self._pipeline.finish, sample)

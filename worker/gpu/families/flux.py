@@ -21,7 +21,7 @@ from worker.gpu.families.loras import Loras, text_loras
 from worker.gpu.families.pixels import to_mask
 from worker.gpu.families.schedulers import Schedule
 from worker.gpu.families.tokens import PATCH, packed, positions, unpacked
-from worker.gpu.families.vae import Vae, digests
+from worker.gpu.families.vae import Decoding, Vae, digests
 from worker.gpu.families.vaes import Vaes
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Pixels, Sample
@@ -74,6 +74,7 @@ class Denoising:
     kept: Kept | None
     context: Any
     """See `Start`."""
+    decoding: Decoding | None = None
 
     @property
     def seen(self) -> Any:
@@ -175,12 +176,17 @@ class Flux:
             latents = (1 - kept.mask) * around + kept.mask * latents
         state.latents = latents
 
+    def develop(self, sample: Sample) -> bool:
+        """Begin to decode the latents."""
+        latents = self._unpacked(sample)
+        sample.denoising.decoding = self._vaes.of(sample).begin_decoding(latents, sample)
+        return bool(self._device.type != "cpu")
+
     def finish(self, sample: Sample) -> Picture:
-        """Decode the latents."""
-        height, width = self._latent_size(sample)
-        latents = unpacked(sample.denoising.latents, height, width)
-        pixels = self._vaes.of(sample).decode(latents, sample)
-        scheduler = type(sample.denoising.schedule.scheduler).__name__
+        """Decode the latents, unless that is done."""
+        state: Denoising = sample.denoising
+        pixels = self._vaes.of(sample).decode(self._unpacked(sample), sample, state.decoding)
+        scheduler = type(state.schedule.scheduler).__name__
         return Picture(pixels=pixels, steps=sample.step, scheduler=scheduler)
 
     def _encode_prompt(self, text: str, loras: Hashable) -> tuple[Any, Any]:
@@ -191,6 +197,9 @@ class Flux:
         )
         self._encoded.put((text, loras), (embeddings, pooled))
         return embeddings, pooled
+
+    def _unpacked(self, sample: Sample) -> Any:
+        return unpacked(sample.denoising.latents, *self._latent_size(sample))
 
     def _is_from_noise(self, sample: Sample) -> bool:
         return sample.image is None

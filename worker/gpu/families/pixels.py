@@ -23,9 +23,8 @@ def to_mask(mask: Pixels) -> Any:
     return torch.from_numpy((mask >= REPAINTED).astype(np.float32))[None, None]
 
 
-def to_pixels(decoded: Any) -> Pixels:
-    """(1, 3, height, width) floats around -1 to 1 to (height, width, 3) bytes."""
+def to_bytes(decoded: Any) -> Any:
+    """(1, 3, height, width) floats around -1 to 1 to (height, width, 3) bytes, where they are."""
     unit = (decoded * 0.5 + 0.5).clamp(0, 1)
     scaled = unit[0].permute(1, 2, 0).float() * 255
-    pixels: Pixels = scaled.round().to(torch.uint8).cpu().numpy()
-    return pixels
+    return scaled.round().to(torch.uint8)

@@ -16,6 +16,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import (
 )
 
 from shared.models import ModelCard
+from worker.gpu.families.copies import HostCopy
 from worker.gpu.families.weights import read
 from worker.gpu.samples import Picture, Sample
 
@@ -87,14 +88,18 @@ class SafetyChecker:
         return self.predict([sample], rows)
 
     def advance(self, sample: Sample, prediction: Any) -> None:
-        """Keep the answer."""
-        sample.denoising = prediction
+        """Fetch the answer from the device."""
+        sample.denoising = HostCopy(prediction.float())
         sample.step += 1
+
+    def develop(self, _: Sample) -> bool:
+        """Nothing to begin: the answer is on its way."""
+        return bool(self._values.is_cuda)
 
     def finish(self, sample: Sample) -> Picture:
         """Judge; raises `ValueError` for an answer that is no number."""
         assert sample.image is not None
-        unsafe = self._is_unsafe(sample.denoising.float().cpu().numpy())
+        unsafe = self._is_unsafe(sample.denoising.read().numpy())
         return Picture(sample.image, steps=sample.step, unsafe=unsafe)
 
     def _is_unsafe(self, near: Any) -> bool:

@@ -24,7 +24,7 @@ from worker.gpu.families.starts import (
     from_image,
     from_noise,
 )
-from worker.gpu.families.vae import Vae, digests
+from worker.gpu.families.vae import Decoding, Vae, digests
 from worker.gpu.families.vaes import Vaes
 from worker.gpu.samples import Picture, Sample
 
@@ -66,6 +66,7 @@ class Denoising:
     kept: Kept | None
     beside: Any
     """See `Start`."""
+    decoding: Decoding | None = None
 
     def scaled(self, timestep: Any) -> Any:
         """The UNet's input for one row."""
@@ -174,9 +175,16 @@ class UNetPipeline:
             latents = state.kept.blend(latents, state.schedule.scheduler, ahead)
         state.latents = latents
 
+    def develop(self, sample: Sample) -> bool:
+        """Begin to decode the latents."""
+        state: Denoising = sample.denoising
+        state.decoding = self._vaes.of(sample).begin_decoding(state.latents, sample)
+        return bool(self._device.type != "cpu")
+
     def finish(self, sample: Sample) -> Picture:
-        """Decode the latents."""
-        pixels = self._vaes.of(sample).decode(sample.denoising.latents, sample)
+        """Decode the latents, unless that is done."""
+        state: Denoising = sample.denoising
+        pixels = self._vaes.of(sample).decode(state.latents, sample, state.decoding)
         return Picture(pixels=pixels, steps=sample.step)
 
     def _check(self, sample: Sample) -> None:

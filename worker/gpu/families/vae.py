@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from shared.errors import NoPicture
 from worker.gpu.families import IMAGE_CACHE, DeviceMemoryFull
 from worker.gpu.families.caches import Cache
+from worker.gpu.families.copies import HostCopy
 from worker.gpu.families.device import on_device
-from worker.gpu.families.pixels import to_mask, to_pixels, to_tensor
+from worker.gpu.families.pixels import to_bytes, to_mask, to_tensor
 from worker.gpu.samples import Pixels, Sample
 
 TILED, IN_FLOAT32 = "vae_tiling", "vae_float32"
@@ -26,6 +28,18 @@ TILE_MULTIPLE = 4
 """In latents: tiles overlap by a quarter, which must be whole."""
 NOT_A_NUMBER = "the model's latents are not numbers: no picture came of this request"
 OVERFLOWED = "the model's decoder overflows, in float32 too: no picture came of this request"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Decoding:
+    """A picture that the device may still be decoding."""
+
+    pixels: HostCopy
+    is_finite: HostCopy
+
+    def read(self) -> tuple[Pixels, bool]:
+        """The pixels, and whether they were all numbers."""
+        return self.pixels.read().numpy(), bool(self.is_finite.read())
 
 
 class Vae:
@@ -68,12 +82,21 @@ class Vae:
         """Leave the generator as `encode` would, where only its draw makes a difference."""
         self._draw(size, generator, self._encoder_dtype)
 
-    def decode(self, latents: Any, sample: Sample) -> Pixels:
+    def begin_decoding(self, latents: Any, sample: Sample) -> "Decoding":
+        """Latents to pixels, which the device may still be at."""
+        unscaled = latents.to(self._decoder_dtype) / self._vae.config.scaling_factor
+        if shift := self._vae.config.shift_factor:
+            unscaled = unscaled + shift
+        decoded = self._fitting(self._vae.decode, unscaled, sample).sample
+        return Decoding(HostCopy(to_bytes(decoded)), HostCopy(decoded.isfinite().all()))
+
+    def decode(self, latents: Any, sample: Sample, begun: "Decoding | None" = None) -> Pixels:
         """Latents to pixels; raises `NoPicture` where there are none to see.
 
         Half precision that gives no numbers, or black, is decoded again in float32.
         """
-        pixels, is_finite = self._decoded(latents.to(self._decoder_dtype), sample)
+        begun = begun or self.begin_decoding(latents, sample)
+        pixels, is_finite = begun.read()
         if is_finite and pixels.any():
             return pixels
         if not latents.isfinite().all():
@@ -81,19 +104,10 @@ class Vae:
         if self._decoder_dtype != torch.float32:
             sample.degraded.add(IN_FLOAT32)
             with self._decoder_in_float32():
-                pixels, is_finite = self._decoded(latents.float(), sample)
+                pixels, is_finite = self.begin_decoding(latents.float(), sample).read()
         if not is_finite:
             raise NoPicture(OVERFLOWED)
         return pixels  # black, if in either precision
-
-    def _decoded(self, latents: Any, sample: Sample) -> tuple[Pixels, bool]:
-        """The pixels, and whether they were all numbers."""
-        unscaled = latents / self._vae.config.scaling_factor
-        if shift := self._vae.config.shift_factor:
-            unscaled = unscaled + shift
-        decoded = self._fitting(self._vae.decode, unscaled, sample).sample
-        is_finite = decoded.isfinite().all()  # read after the pixels, which wait for the device
-        return to_pixels(decoded), bool(is_finite)
 
     def _posterior(
         self, sample: Sample, name: tuple[bytes, ...], make: Callable[[Sample], Any]
@@ -144,13 +158,15 @@ class Vae:
     @contextmanager
     def _decoder_in_float32(self) -> Iterator[None]:
         vae = self._vae
-        before = vae.decoder, vae.post_quant_conv
+        before, dtype = (vae.decoder, vae.post_quant_conv), self._decoder_dtype
         # Copies, so that what was compiled or captured with the tensors of now still fits after.
         vae.decoder, vae.post_quant_conv = (part and deepcopy(part).float() for part in before)
+        self._decoder_dtype = torch.float32
         try:
             yield
         finally:
             vae.decoder, vae.post_quant_conv = before
+            self._decoder_dtype = dtype
 
     def _draw(self, size: Sequence[int], generator: Any, dtype: Any) -> Any:
         shape = (1, self._vae.config.latent_channels, *(side // self._factor for side in size))
