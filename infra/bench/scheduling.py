@@ -28,9 +28,12 @@ WARM_UP = 0.1
 """The share of the requests, at the start of a run, that only fill the queue."""
 ANY_SIZE = range(1, CAP + 1)
 ALONE, EXACT, AGREEING, OURS = "one at a time", "exact key", "steps and strength", "step level"
+STATIC = "static batch"
+"""Whatever waits, run until its longest request is done, as one call of a plain pipeline would."""
 EXACT_UNPADDED, OURS_UNPADDED = f"{EXACT}, unpadded", f"{OURS}, unpadded"
 POLICIES: dict[str, Callable[[Sequence[Request]], Run]] = {
     ALONE: lambda requests: batched_whole(requests, id),
+    STATIC: lambda requests: batched_whole(requests, lambda _: None),
     EXACT: lambda requests: batched_whole(requests, exact_key),
     EXACT_UNPADDED: lambda requests: batched_whole(requests, exact_key, ANY_SIZE),
     AGREEING: lambda requests: batched_whole(requests, lambda r: (r.steps, r.strength)),
@@ -41,7 +44,7 @@ MIXES = {
     "mixed": list(product((20, 25, 30, 50), (0.3, 0.5, 0.7, 0.9), (5.0, 7.5, 10.0))),
     "identical": [(30, 0.7, 7.5)],
 }
-PLAN = {"mixed": tuple(POLICIES), "identical": (ALONE, EXACT, OURS)}
+PLAN = {"mixed": tuple(POLICIES), "identical": (ALONE, STATIC, EXACT, OURS)}
 
 
 def exact_key(request: Request) -> tuple[int, float, float]:
@@ -130,6 +133,7 @@ def _rows(results: dict[str, Any]) -> list[Row]:
     share = median(mixed[OURS]["goodput"]) / results["mixed"]["capacity"]
     filled = mixed[OURS]["loads"][0.9]["occupancy"] / CAP
     return [
+        _in_time("mixed", mixed, OURS, STATIC),
         _in_time("mixed", mixed, OURS, EXACT, least=1.45),
         _in_time("mixed", mixed, OURS, AGREEING, least=1.3),
         _in_time("mixed", mixed, OURS_UNPADDED, EXACT_UNPADDED),

@@ -75,12 +75,12 @@ def test_who_agrees_shares_a_batch_and_overtakes_who_does_not():
     assert (run.forwards, run.samples) == (8, 12)
 
 
-def test_a_batch_of_three_pays_for_the_bucket_of_four():
-    padded = batched_whole([request()] * 2 + [request()], guidance)
-    exact = batched_whole([request()] * 2 + [request()], guidance, buckets=(3,))
+def test_a_batch_of_five_pays_for_the_bucket_of_six():
+    padded = batched_whole([request() for _ in range(5)], guidance)
+    exact = batched_whole([request() for _ in range(5)], guidance, buckets=(5,))
 
-    assert (padded.samples, padded.rows) == (12, 16)
-    assert (exact.samples, exact.rows) == (12, 12)
+    assert (padded.samples, padded.rows) == (20, 24)
+    assert (exact.samples, exact.rows) == (20, 20)
 
 
 def test_by_step_a_late_request_joins_before_the_next_step_and_leaves_when_it_is_done():

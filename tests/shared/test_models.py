@@ -45,5 +45,5 @@ def test_a_checker_is_no_model(tmp_path):
     path = tmp_path / "models.yaml"
     path.write_text("models: {checker: {family: safety, source: checker}}")
 
-    with pytest.raises(ValidationError, match="family"):
+    with pytest.raises(ValueError, match="family"):
         Registry.read(path, models_dir=tmp_path)

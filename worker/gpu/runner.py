@@ -124,7 +124,7 @@ class JobRunner:
         held.samples = [*samples, *checks]
         if held.dropped:
             raise CancelledError
-        self.engine.submit(checks)
+        self.engine.submit(checks, timeout=deadline - time.monotonic())
         # Without a verdict there is no picture: a check that fails or is late fails the attempt.
         verdicts = [self._wait(check, deadline).unsafe is not False for check in checks]
         FLAGGED.inc(sum(verdicts))

@@ -75,7 +75,7 @@ def test_a_jobs_pictures_are_checked_together(bench, ledger):
     check_pictures(bench)
     calls = []
     submit = bench.engine.submit
-    bench.engine.submit = lambda samples: (calls.append(len(samples)), submit(samples))
+    bench.engine.submit = lambda samples, **_: (calls.append(len(samples)), submit(samples))
     run(bench, ledger, job)
 
     assert calls == [2, 2]

@@ -25,8 +25,8 @@ class Shared:
     def __init__(self, engine, neighbour, under_way):
         self.engine, self.neighbour, self.under_way = engine, neighbour, under_way
 
-    def submit(self, samples):
-        self.engine.submit([self.neighbour, *samples])
+    def submit(self, samples, **options):
+        self.engine.submit([self.neighbour, *samples], **options)
         assert self.under_way.wait(SECONDS)
 
 
