@@ -27,6 +27,8 @@ class Held:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.samples: Sequence[Sample] = ()
+        self.checks: Sequence[Sample] = ()
+        """Of what the samples became; no steps that anybody counts."""
         self.dropped = False
         """Someone else has the job, or will: whatever is still made of it is thrown away."""
 
@@ -45,7 +47,7 @@ class Held:
 
     def let_go(self) -> None:
         """Take what is not done from the engine, which forgets it before the next step."""
-        for sample in self.samples:
+        for sample in (*self.samples, *self.checks):
             sample.done.cancel()
 
 

@@ -121,7 +121,7 @@ class JobRunner:
             return pictures
         painted = list(pictures)
         checks = [check_of(p, checker, s) for p, s in zip(painted, samples, strict=True)]
-        held.samples = [*samples, *checks]
+        held.checks = checks
         if held.dropped:
             raise CancelledError
         self.engine.submit(checks, timeout=deadline - time.monotonic())

@@ -54,6 +54,19 @@ def test_renewing_notes_the_steps_of_all_samples(ledger, leases):
     assert (ledger.record(job).step, ledger.record(job).steps) == (5, 12)
 
 
+def test_checks_are_no_further_steps_and_are_cancelled_with_the_rest(ledger, leases):
+    job = make_job()
+
+    with leases.hold(ledger.running(job)) as held:
+        held.samples, held.checks = [make_sample()], [make_sample()]
+        held.samples[0].step, held.samples[0].total = 4, 4
+        leases.renew()
+        held.drop()
+
+    assert (ledger.record(job).step, ledger.record(job).steps) == (4, 4)
+    assert held.checks[0].done.cancelled()
+
+
 def test_a_lost_lease_cancels_what_is_still_made_and_no_other_job(ledger, leases):
     lost, kept = make_job(), make_job()
 
