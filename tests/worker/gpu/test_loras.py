@@ -41,6 +41,8 @@ def family_of(card, folder):
     denoiser = "transformer" if card.family == "flux" else "unet"
     encoders = ["text_encoder", "text_encoder_2"] if card.family == "sdxl" else ["text_encoder"]
     parts = {name: getattr(pipe, name) for name in (denoiser, *encoders)}
+    folder /= card.model_id
+    (folder / "styles").mkdir(parents=True, exist_ok=True)
     ink = save(folder, "styles/ink.v1", lora_layers(parts, 1), card.family)
     snow = save(folder, "snow", lora_layers({denoiser: parts[denoiser]}, 2), card.family)
     return SimpleNamespace(card=card, parts=parts, ink=ink, snow=snow)
@@ -77,9 +79,7 @@ def latents(pipeline, sample):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("loras")
-    (folder / "styles").mkdir()
-    return folder
+    return tmp_path_factory.mktemp("loras")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,20 @@ def sd(cards, folder):
 def pipeline(sd):
     """A fresh one, because these tests leave LoRAs in it."""
     return load(sd.card, "cpu")
+
+
+def test_putting_one_in_changes_nothing_for_a_thread_that_loads_a_model(pipeline, sd, monkeypatch):
+    usual, make = torch.nn.Module.register_parameter, torch.nn.Linear.reset_parameters
+    seen = set()
+
+    def look(linear):
+        seen.add(torch.nn.Module.register_parameter)
+        make(linear)
+
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", look)
+    latents(pipeline, sample_of(sd.card, (sd.ink, 1.0)))
+
+    assert seen == {usual}
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "flux"])

@@ -1,10 +1,12 @@
 """The VAE that a request chose: for its own image alone, whoever shares the steps."""
 
+import threading
 from concurrent.futures import wait
 
 import numpy as np
 import pytest
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
@@ -23,6 +25,7 @@ from tests.worker.gpu.plain import (
 )
 from tests.worker.gpu.tiny_add_ons import ldm_names, save
 from worker.gpu.families import load
+from worker.gpu.families.device import globals_guarded
 from worker.gpu.families.vaes import FILES_KEPT
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -75,6 +78,19 @@ def test_it_encodes_and_decodes_its_own_sample_in_a_batch_with_others(
         assert difference(recorder.latents[sample][0], plain.alone(sample)) <= EXACT
         expected = np.array(plain.alone(sample, output_type="pil")).astype(int)
         assert np.abs(sample.done.result().pixels - expected).max() <= 1
+
+
+def test_it_keeps_its_values_when_a_model_is_loaded_meanwhile(demo, card):
+    sample = demo_sample(vae=card)
+    reading = threading.Thread(target=lambda: demo.prepare(sample))
+
+    with globals_guarded():
+        with init_empty_weights():
+            reading.start()
+            reading.join(0.5)
+        reading.join(SECONDS)
+
+    assert run(demo, sample).pixels.any()
 
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model."])

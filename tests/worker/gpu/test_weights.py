@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from accelerate import init_empty_weights
 
 from infra.demo_model.build import make_unet
 from shared.checkpoints import MANIFEST, Manifest
@@ -20,7 +21,7 @@ from tests.worker.gpu.single_file import save_configs, save_single_file
 from tests.worker.gpu.tiny_flux import build_flux
 from tests.worker.gpu.tiny_models import save_sdxl
 from worker.gpu.families import load
-from worker.gpu.families.device import default_dtype_guarded, on_device
+from worker.gpu.families.device import globals_guarded, on_device
 from worker.gpu.families.memory import DeviceMemory
 from worker.gpu.families.weights import alive
 
@@ -226,7 +227,7 @@ def test_device_work_waits_while_a_loader_has_changed_the_default_dtype():
     seen = []
     work = threading.Thread(target=lambda: seen.append(on_device(torch.get_default_dtype)))
 
-    with default_dtype_guarded():
+    with globals_guarded():
         torch.set_default_dtype(torch.bfloat16)
         work.start()
         work.join(0.05)
@@ -236,8 +237,21 @@ def test_device_work_waits_while_a_loader_has_changed_the_default_dtype():
     assert seen == [torch.float32]
 
 
+def test_device_work_waits_while_a_loader_makes_modules_empty():
+    made = []
+    work = threading.Thread(target=lambda: made.append(on_device(torch.nn.Linear, 1, 1)))
+
+    with globals_guarded():
+        with init_empty_weights():
+            work.start()
+            work.join(0.05)
+        work.join(10)
+
+    assert [linear.weight.is_meta for linear in made] == [False]
+
+
 def test_a_loader_that_fails_leaves_the_default_dtype_as_it_was():
-    with pytest.raises(OSError), default_dtype_guarded():  # noqa: PT011, PT012
+    with pytest.raises(OSError), globals_guarded():  # noqa: PT011, PT012
         torch.set_default_dtype(torch.bfloat16)
         raise OSError
 

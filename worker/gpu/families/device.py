@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from accelerate import big_modeling
 
 from shared.models import ModelCard
 from worker.gpu.families import DeviceLost, DeviceMemoryFull, Pipeline
@@ -17,8 +18,9 @@ T = TypeVar("T")
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 LOST = ("CUDA error", "HIP error")
-DEFAULT_DTYPE = threading.RLock()
-"""torch has one default dtype for all threads: held by device work, and by whoever changes it."""
+GLOBALS = threading.RLock()
+"""torch has one default dtype, and one way to make parameters, for all threads: held by device
+work, and by whoever changes them or makes a module meanwhile."""
 
 
 class Pace:
@@ -90,7 +92,7 @@ class Guarded:
 
 def on_device(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do device work; raises `DeviceMemoryFull`, `DeviceLost` or the work's own error."""
-    with DEFAULT_DTYPE, torch.inference_mode():
+    with GLOBALS, torch.inference_mode():
         return in_our_errors(work, *args, **kwargs)
 
 
@@ -119,23 +121,30 @@ def translated(error: RuntimeError) -> Exception | None:
 
 
 @contextmanager
-def default_dtype_guarded() -> Iterator[None]:
-    """No device work is done while something in this block has changed torch's default dtype.
+def globals_guarded() -> Iterator[None]:
+    """No device work is done while something in this block has changed what all threads share.
 
-    The loaders of diffusers and transformers do so while they build an empty model: in the middle
-    of another thread's step, a scheduler's float32 would become a bfloat16.
+    The loaders of diffusers and transformers do so while they build an empty model. In the middle
+    of another thread's step, a scheduler's float32 would become a bfloat16, and what is put into a
+    model there would lose its values.
     """
+    with _default_dtype_guarded(), _empty_modules_guarded():
+        yield
+
+
+@contextmanager
+def _default_dtype_guarded() -> Iterator[None]:
     usual, set_default_dtype = torch.get_default_dtype(), torch.set_default_dtype
     held = False
 
     def guarded(dtype: Any) -> None:
         nonlocal held
         if dtype != usual and not held:
-            held = DEFAULT_DTYPE.acquire()
+            held = GLOBALS.acquire()
         set_default_dtype(dtype)
         if dtype == usual and held:
             held = False
-            DEFAULT_DTYPE.release()
+            GLOBALS.release()
 
     torch.set_default_dtype = guarded
     try:
@@ -143,6 +152,22 @@ def default_dtype_guarded() -> Iterator[None]:
     finally:
         guarded(usual)  # they leave it changed when they fail
         torch.set_default_dtype = set_default_dtype
+
+
+@contextmanager
+def _empty_modules_guarded() -> Iterator[None]:
+    init_on_device = big_modeling.init_on_device
+
+    @contextmanager
+    def guarded(*args: Any, **options: Any) -> Iterator[None]:
+        with GLOBALS, init_on_device(*args, **options):
+            yield
+
+    big_modeling.init_on_device = guarded
+    try:
+        yield
+    finally:
+        big_modeling.init_on_device = init_on_device
 
 
 def make_room() -> None:

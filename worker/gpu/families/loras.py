@@ -7,7 +7,7 @@ bits: a switched-off layer calls the layer inside it and nothing else.
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, groupby
 from typing import Any
 from weakref import WeakSet
@@ -19,6 +19,7 @@ from diffusers.utils import (
     convert_unet_state_dict_to_peft,
     delete_adapter_layers,
 )
+from peft.tuners import tuners_utils
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 
@@ -29,6 +30,9 @@ from worker.gpu.samples import Sample
 
 # Several LoRAs in one model are meant.
 warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
+# Its own way to make empty layers is one for all threads: a model that is loaded meanwhile by
+# another would be left without its weights, and every one after it.
+tuners_utils.init_empty_weights = partial(torch.device, "meta")
 
 FILES_KEPT = 8
 LOADED_KEPT = 8

@@ -10,6 +10,7 @@ import torch
 
 from shared.checkpoints import count_weights, loaded_parts, weight_files
 from shared.models import ModelCard
+from worker.gpu.families.device import GLOBALS
 from worker.gpu.families.weights import alive, check_files, equal_parts
 
 HEADROOM = 0.2
@@ -37,7 +38,8 @@ class DeviceMemory:
     def held(self, model_ids: Iterable[str]) -> int:
         """See `Memory`."""
         modules = {id(module): module for _, module in alive(set(model_ids))}
-        return sum(map(_nbytes, modules.values()))
+        with GLOBALS:  # the engine's thread puts LoRAs into them
+            return sum(map(_nbytes, modules.values()))
 
     def give_back(self) -> None:
         """See `Memory`."""

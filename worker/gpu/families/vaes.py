@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from shared.add_ons import AddOn
 from shared.errors import BadInput
+from worker.gpu.families.device import GLOBALS
 from worker.gpu.samples import Sample
 
 FILES_KEPT = 2
@@ -77,9 +78,10 @@ def _read(source: Path, config: Mapping[str, Any]) -> Any:
     tensors = load_file(source)
     if not any(name.startswith("encoder.down_blocks") for name in tensors):
         tensors = convert_ldm_vae_checkpoint(tensors, config)
-    with torch.device("meta"):
-        vae = AutoencoderKL.from_config(config)
-    vae.load_state_dict(tensors, assign=True)
+    with GLOBALS:
+        with torch.device("meta"):
+            vae = AutoencoderKL.from_config(config)
+        vae.load_state_dict(tensors, assign=True)
     return vae
 
 

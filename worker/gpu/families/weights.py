@@ -12,7 +12,7 @@ import transformers
 
 from shared.checkpoints import INDEX, Manifest, loaded_parts, pickles, sha256, weight_files
 from shared.models import ModelCard
-from worker.gpu.families.device import default_dtype_guarded
+from worker.gpu.families.device import globals_guarded
 
 SHARED = frozenset({"AutoencoderKL", "T5EncoderModel"})
 """Parts by their classes that models have in common and that stay as they were read.
@@ -63,7 +63,7 @@ def read(pipeline: Any, card: ModelCard, device: str, **options: Any) -> Any:
         library.utils.logging.disable_progress_bar()
     options |= {"dtype": getattr(torch, card.dtype), "local_files_only": True}
     twins = equal_parts(card, device)
-    with default_dtype_guarded():
+    with globals_guarded():
         if card.is_single_file:
             pipe = pipeline.from_single_file(str(card.source), config=str(card.config), **options)
         else:
