@@ -65,6 +65,12 @@ def test_a_shape_that_nobody_warmed_up_waits_for_no_compiler(denoiser, compiled)
     assert compiled.frame_count == 1
 
 
+def test_every_shape_that_is_warmed_up_is_compiled_however_many_there_are(denoiser, compiled):
+    for rows in range(1, 13):
+        denoiser.warm_up(torch.zeros(rows, 4), **call())
+    assert compiled.frame_count == 12
+
+
 def test_without_a_mode_nothing_is_compiled(compiled, network):
     Denoiser(network, CARD).warm_up(torch.zeros(2, 4), **call())
     assert compiled.frame_count == 0
@@ -77,9 +83,12 @@ def test_what_must_be_the_same_next_week_leaves_the_compiler_out(denoiser, compi
     assert compiled.frame_count == 1
 
 
-def test_a_network_with_a_lora_in_it_runs_as_it_is(denoiser, compiled, network, monkeypatch):
+@pytest.mark.parametrize("loaded", [True, None], ids=["in use", "taken out, its layers stay"])
+def test_a_network_with_a_lora_in_it_runs_as_it_is(
+    denoiser, compiled, network, monkeypatch, loaded
+):
     denoiser.warm_up(torch.zeros(2, 4), **call())
     torch.compiler.reset()
-    monkeypatch.setattr(network, "_hf_peft_config_loaded", True, raising=False)
+    monkeypatch.setattr(network, "_hf_peft_config_loaded", loaded, raising=False)
     assert float(denoiser(torch.zeros(2, 4), **call())[0, 0]) == 4.0
     assert compiled.frame_count == 1

@@ -1,10 +1,14 @@
 """The network that every step calls: laid out for its device, compiled where its card says so."""
 
+from importlib import import_module
 from typing import Any
 
 import torch
 
 from shared.models import ModelCard
+
+MOST_COMPILED = 256
+"""Shapes, of all models in the life of the process: as many as torch allows with other limits."""
 
 
 class Denoiser:
@@ -18,6 +22,9 @@ class Denoiser:
         self._module = _laid_out(module)
         self._compiled = None
         if card.compile is not None:
+            # Counted over all models of one class: beyond it torch goes on uncompiled, unasked.
+            dynamo: Any = import_module("torch._dynamo.config")
+            dynamo.recompile_limit = MOST_COMPILED
             self._compiled = torch.compile(module, mode=card.compile, dynamic=False)
         self._warm: set[tuple[Any, ...]] = set()
 
@@ -55,4 +62,5 @@ def _shape(hidden: Any, inputs: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _is_adapted(module: Any) -> bool:
-    return getattr(module, "_hf_peft_config_loaded", False)
+    # None once the last one is taken out: its layers stay, and the compiler would begin again.
+    return getattr(module, "_hf_peft_config_loaded", False) is not False
