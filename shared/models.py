@@ -56,7 +56,7 @@ class ModelCard(BaseModel):
     negative_prompt: str = ""
     """Used when a request has none."""
     limits: Limits = Limits()
-    max_batch: int = 8
+    max_batch: int = Field(default=8, ge=1)
     """Rows of one denoising step at the most: the knee of the step-time curve."""
     compile: (
         Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None

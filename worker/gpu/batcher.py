@@ -44,6 +44,22 @@ class Batcher:
                 self._ring.append(self._queues[key])
             self._queues[key].samples.append(sample)
 
+    def put_back(self, sample: Sample) -> None:
+        """A sample that was removed waits again, before those that came after it."""
+        self.add([sample])
+        samples = self._queues[sample.key].samples
+        samples.insert(0, samples.pop())
+
+    @property
+    def begun(self) -> list[Sample]:
+        """The samples that hold memory of the device."""
+        queues = self._queues.values()
+        return [s for queue in queues for s in queue.samples if s.denoising is not None]
+
+    def __contains__(self, sample: Sample) -> bool:
+        queue = self._queues.get(sample.key)
+        return queue is not None and sample in queue.samples
+
     def next_batch(self) -> Batch | None:
         """Who takes the next step; None without samples."""
         if not self._queues:
@@ -54,9 +70,9 @@ class Batcher:
 
     def remove(self, sample: Sample) -> None:
         """The sample has ended, if it is still there; its place is free from the next batch on."""
-        queue = self._queues.get(sample.key)
-        if queue is None or sample not in queue.samples:
+        if sample not in self:
             return
+        queue = self._queues[sample.key]
         queue.samples.remove(sample)
         if not queue.samples:
             self._close(queue)

@@ -65,6 +65,8 @@ class Engine:
         self._progress_at = clock()
         self._developing: deque[Sample] = deque()
         """Out of the batcher: their pictures are on the way from the device."""
+        self._turned_away: list[Sample] = []
+        """Others hold the memory that they need."""
         self.steps = 0
         """Denoiser forwards in the life of the process."""
         self.rows = 0
@@ -98,6 +100,9 @@ class Engine:
             self._changed.notify_all()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+            if self._thread.is_alive():  # and may still answer: the process has to end it
+                log.error("the engine does not stop", extra={"seconds": timeout})
+                return
         self._fail_all(EngineStopped, "the engine was stopped")
 
     def submit(self, samples: Iterable[Sample], *, timeout: float | None = None) -> None:
@@ -149,13 +154,14 @@ class Engine:
 
     def _serve(self) -> None:
         while not self._stopping:
-            if (batch := self._next_batch()) is not None:
-                self._take_turn(batch)
-            else:
-                self._hand_back()
+            # What a turn holds ends with it: an engine that waits keeps no model from eviction.
+            self._take_turn()
 
-    def _take_turn(self, batch: Batch) -> None:
-        # Ends with the turn: an engine that waits must not keep a model that is evicted meanwhile.
+    def _take_turn(self) -> None:
+        batch = self._next_batch()
+        if batch is None:
+            self._hand_back()
+            return
         pipeline = self._pipelines.get(batch.key.model_id)
         self._admit(pipeline, batch)
         self._step(pipeline, batch)
@@ -179,7 +185,7 @@ class Engine:
 
     def _admit(self, pipeline: Pipeline, batch: Batch) -> None:
         for sample in batch.samples:
-            if sample.denoising is None and not sample.done.done():
+            if sample.denoising is None and not sample.done.done() and self._has_room(sample):
                 self._attempt(sample, pipeline.begin, sample)
 
     def _step(self, pipeline: Pipeline, batch: Batch) -> None:
@@ -200,6 +206,11 @@ class Engine:
     def _hand_back(self) -> None:
         while self._developing:
             sample = self._developing[0]
+            if sample.done.done():
+                metrics.CANCELLED.inc()
+                sample.forget()
+                self._developing.popleft()
+                continue
             pipeline = self._pipelines.get(sample.model_id)
             picture = self._attempt(sample, pipeline.finish, sample)
             self._developing.popleft()
@@ -255,6 +266,9 @@ class Engine:
         except DeviceLost:
             raise
         except DeviceMemoryFull:
+            if self._others(sample):
+                self._turn_away(sample)
+                return None
             failure = OutOfMemory(TOO_LARGE_IF_STRICT if sample.strict else TOO_LARGE)
         except Exception as error:
             log.exception("sample failed", extra={"job_id": sample.job_id})
@@ -263,6 +277,25 @@ class Engine:
         metrics.FAILED.inc()
         sample.fail(failure)
         return None
+
+    def _others(self, sample: Sample) -> bool:
+        """Whether other samples hold memory of the device."""
+        return any(other is not sample for other in (*self._batcher.begun, *self._developing))
+
+    def _turn_away(self, sample: Sample) -> None:
+        log.warning("out of memory: begins again, alone", extra={"job_id": sample.job_id})
+        metrics.RESTARTED.inc()
+        sample.restart()
+        self._turned_away.append(sample)
+        with self._changed:
+            if sample not in self._batcher:
+                self._batcher.put_back(sample)
+
+    def _has_room(self, sample: Sample) -> bool:
+        """While somebody waits for memory nobody begins but alone, so that some gets free."""
+        waiting = [s for s in self._turned_away if s.denoising is None and not s.done.done()]
+        self._turned_away = waiting
+        return not waiting or not self._others(sample)
 
     def _progressed(self) -> None:
         self._progress_at = self._clock()

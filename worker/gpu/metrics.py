@@ -18,6 +18,13 @@ STEP_SECONDS = Histogram(
 FINISHED = Counter("img2img_engine_samples_finished_total", "Samples handed back as pictures.")
 FAILED = Counter("img2img_engine_samples_failed_total", "Samples handed back as errors.")
 CANCELLED = Counter("img2img_engine_samples_cancelled_total", "Samples dropped on request.")
+RESTARTED = Counter(
+    "img2img_engine_samples_restarted_total", "Begun again because others held the memory."
+)
+RECOMPILES = Counter(
+    "img2img_engine_recompiles_total",
+    "Shapes that no longer fit what was compiled for them.",
+)
 FLAGGED = Counter("img2img_pictures_flagged_total", "Pictures replaced because they are unsafe.")
 CACHE_HITS = Counter("img2img_engine_cache_hits_total", "Encodings found.", ["cache"])
 CACHE_MISSES = Counter("img2img_engine_cache_misses_total", "Encodings computed.", ["cache"])

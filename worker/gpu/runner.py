@@ -81,6 +81,7 @@ class JobRunner:
 
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()
+        deadline = started + self.timeout.total_seconds()
         job, params = attempt.job, attempt.job.params
         card = self.registry.get(params.model_id)
         if card is None:
@@ -90,9 +91,8 @@ class JobRunner:
         held.samples = samples = _samples(attempt, inputs, added, distilled=card.distilled)
         if held.dropped:
             raise CancelledError
-        self.engine.submit(samples, timeout=self.timeout.total_seconds())
+        self.engine.submit(samples, timeout=deadline - time.monotonic())
         prefix = job.attempt_prefix(attempt.generation)
-        deadline = started + self.timeout.total_seconds()
         try:
             keys, verdicts = [], []
             for index, picture in enumerate(self._pictures(attempt, held, deadline)):

@@ -133,6 +133,12 @@ class Sample:
         if self.done.cancelled():
             self.done.set_running_or_notify_cancel()
 
+    def restart(self) -> None:
+        """Let go of all that was made of it: it begins again, and comes to the same bits."""
+        self.denoising = None
+        self.step = self.total = 0
+        self.degraded.clear()
+
     def _end(self) -> None:
         self.denoising = None
         self.ended(self)

@@ -9,6 +9,7 @@ from torch._dynamo.testing import CompileCounter
 
 from tests.worker.gpu.fakes import CARD
 from worker.gpu.families.denoiser import Denoiser
+from worker.gpu.metrics import RECOMPILES
 
 WORDS = torch.ones(1, 77, 4)
 
@@ -17,12 +18,13 @@ class Network(torch.nn.Module):
     """Adds what it is told, and answers as the networks of diffusers do."""
 
     dtype, device = torch.float32, torch.device("cpu")
+    offset = 0.0
 
     def forward(
         self, hidden: Any, *, encoder_hidden_states: Any, timestep: Any, return_dict: bool
     ) -> tuple[Any]:
         assert not return_dict
-        return (hidden + encoder_hidden_states.mean() + timestep,)
+        return (hidden + encoder_hidden_states.mean() + timestep + self.offset,)
 
 
 @pytest.fixture
@@ -92,3 +94,17 @@ def test_a_network_with_a_lora_in_it_runs_as_it_is(
     monkeypatch.setattr(network, "_hf_peft_config_loaded", loaded, raising=False)
     assert float(denoiser(torch.zeros(2, 4), **call())[0, 0]) == 4.0
     assert compiled.frame_count == 1
+
+
+def test_what_no_longer_fits_runs_as_it_is_and_is_counted_instead_of_compiled(
+    denoiser, compiled, network
+):
+    denoiser.warm_up(torch.zeros(2, 4), **call())
+    before = RECOMPILES._value.get()  # noqa: SLF001 (there is no public way)
+    network.offset = 1.0  # a number that the compiled code has taken for granted
+
+    answers = [denoiser(torch.zeros(2, 4), **call()) for _ in range(2)]
+
+    assert [float(answer[0, 0]) for answer in answers] == [5.0, 5.0]
+    assert compiled.frame_count == 1
+    assert RECOMPILES._value.get() == before + 1  # noqa: SLF001

@@ -1,12 +1,18 @@
 """The network that every step calls: laid out for its device, compiled where its card says so."""
 
+import logging
 from importlib import import_module
 from typing import Any
 
 import torch
 
 from shared.models import ModelCard
+from worker.gpu.metrics import RECOMPILES
 
+log = logging.getLogger(__name__)
+
+NEVER_AGAIN = "fail_on_recompile"
+"""A stance of torch, and a word of the error it raises then."""
 MOST_COMPILED = 256
 """Shapes, of all models in the life of the process: as many as torch allows with other limits."""
 
@@ -36,17 +42,31 @@ class Denoiser:
         `exactly` leaves the compiler out: what its search finds fastest can differ tomorrow.
         """
         inputs["encoder_hidden_states"] = encoder_hidden_states
-        if exactly or _shape(hidden, inputs) not in self._warm or _is_adapted(self._module):
-            return self._module(hidden, **inputs, return_dict=False)[0]
-        assert self._compiled is not None
-        # A replayed graph writes over its last output, which schedulers may have kept.
-        return self._compiled(hidden, **inputs, return_dict=False)[0].clone()
+        shape = _shape(hidden, inputs)
+        if shape in self._warm and not exactly and not _is_adapted(self._module):
+            try:
+                with torch.compiler.set_stance(NEVER_AGAIN):
+                    return self._run_compiled(hidden, inputs)
+            except RuntimeError as error:
+                if NEVER_AGAIN not in str(error):
+                    raise
+            # Compiling anew would stop every sample; why it has to be is for the operator to find.
+            log.error("no longer fits what was compiled", extra={"shape": str(shape)})
+            RECOMPILES.inc()
+            self._warm.discard(shape)
+        return self._module(hidden, **inputs, return_dict=False)[0]
 
     def warm_up(self, hidden: Any, **inputs: Any) -> Any:
         """Compile for this shape, if the card says so, and answer as for any other call."""
-        if self._compiled is not None:
-            self._warm.add(_shape(hidden, inputs))
-        return self(hidden, **inputs)
+        if self._compiled is None or _is_adapted(self._module):
+            return self(hidden, **inputs)
+        self._warm.add(_shape(hidden, inputs))
+        return self._run_compiled(hidden, inputs)
+
+    def _run_compiled(self, hidden: Any, inputs: dict[str, Any]) -> Any:
+        assert self._compiled is not None
+        # A replayed graph writes over its last output, which schedulers may have kept.
+        return self._compiled(hidden, **inputs, return_dict=False)[0].clone()
 
 
 def _laid_out(module: Any) -> Any:
