@@ -34,6 +34,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     redis = connect_for_requests(settings.redis_url)
     store = ObjectStore.connect(settings, read_seconds=5)
     await asyncio.to_thread(store.ensure_bucket)
+    if not await asyncio.to_thread(store.expire_objects):
+        log.warning("the bucket takes no lifecycle rules: no object in it is removed by its age")
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
