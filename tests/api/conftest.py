@@ -1,5 +1,6 @@
 import base64
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from api.app import create_app
 from api.config import ApiSettings
 from shared.ledger.attempts import Attempts
+from shared.object_store import ObjectStore
 from tests.servers import free_port
 
 KEY = "secret-of-alice"
@@ -14,6 +16,26 @@ OTHER_KEY = "secret-of-bob"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+
+
+@pytest.fixture(scope="session")
+def made() -> dict:
+    """Clients of the object store, by what they are made of."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def store_made_once(monkeypatch, made) -> None:
+    """Real clients of the object store are shared: botocore takes a third of a second for one."""
+    connect = ObjectStore.connect
+
+    def connect_once(settings, **options):
+        key = (settings.model_copy(update={"models_file": Path()}), *options.items())
+        if key not in made:
+            made[key] = connect(settings, **options)
+        return made[key]
+
+    monkeypatch.setattr(ObjectStore, "connect", connect_once)
 
 
 @pytest.fixture
@@ -37,6 +59,8 @@ async def app(settings, anyio_backend) -> AsyncIterator:
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         yield app
+    # FastAPI remembers functions of every app, and they it: a few hundred would be a slow heap.
+    vars(app).clear()
 
 
 @pytest.fixture

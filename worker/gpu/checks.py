@@ -66,6 +66,7 @@ def check_of(picture: Picture, checker: ModelCard, of: Sample) -> Sample:
         scheduler="",
         seed=0,
         alone=of.alone,
+        strict=of.strict,
     )
 
 

@@ -120,10 +120,14 @@ class WarmPipelines:
         Models that are loaded later are not: it would stop every sample of the worker meanwhile.
         """
         for pipeline in [warm.pipeline for warm in self._warm.values()]:
-            side, sizes = self._warm_shapes(pipeline.card, buckets)
+            started = time.monotonic()
+            card = pipeline.card
+            side, sizes = self._warm_shapes(card, buckets)
             for guidance_scale in (7.5, 1.0):
-                _run_once(pipeline, _blank(pipeline.card, side, guidance_scale), sizes)
-            log.info("model warm", extra={"model_id": pipeline.card.model_id})
+                _run_once(pipeline, _blank(card, side, guidance_scale), sizes)
+            report = {"side": side, "batches": list(sizes), "compile": card.compile}
+            seconds = round(time.monotonic() - started, 3)
+            log.info("model warm", extra={"model_id": card.model_id, "seconds": seconds, **report})
 
     def _is_to_load(self, waiting: Waiting) -> bool:
         """Wait until the model is pinned, or until it is this thread that has to load it."""

@@ -82,3 +82,12 @@ def test_a_suspect_is_checked_alone_too(tmp_path):
     check = check_of(Picture(sample.image, steps=4), checker, sample)
 
     assert (check.key.alone, check.model_id) == (sample.job_id, checker.model_id)
+
+
+def test_the_verdict_of_a_strict_sample_depends_on_no_load_either(tmp_path):
+    (checker,) = Checks.find([model(tmp_path, "a")], Safety()).cards
+    sample = make_sample(strict=True)
+
+    check = check_of(Picture(sample.image, steps=4), checker, sample)
+
+    assert check.key.strict
