@@ -4,7 +4,7 @@ from typing import Any
 
 from api.dialects import Dialect
 from shared.jobs import Job, JobRecord, JobState
-from shared.object_store import output_key
+from shared.object_store import output_keys
 from shared.outcome import meta
 
 HINT = "Your image is processing in background, you can get this image using fetch API: {url}"
@@ -38,10 +38,7 @@ def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str)
 
 def future_links(job: Job, public_url: str) -> list[str]:
     """Where the outputs will be; until then nothing is there."""
-    kind = "base64" if job.params.base64 else "png"
-    count = job.params.samples
-    keys = (output_key(job.file_prefix, index, kind) for index in range(count))
-    return [f"{public_url.rstrip('/')}/{key}" for key in keys]
+    return [f"{public_url.rstrip('/')}/{key}" for key in output_keys(job, 1)]
 
 
 def not_found(job_id: int | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from api import errors
 from api.config import ApiSettings
 from api.door import Door
-from api.routes import absent, health, images, jobs, models, uploads
+from api.routes import absent, deletions, health, images, jobs, models, uploads
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard
@@ -34,6 +34,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     redis = connect_for_requests(settings.redis_url)
     store = ObjectStore.connect(settings, read_seconds=5)
     await asyncio.to_thread(store.ensure_bucket)
+    if not await asyncio.to_thread(store.expire_objects):
+        log.warning("the bucket takes no lifecycle rules: no object in it is removed by its age")
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
@@ -86,6 +88,6 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
         )
     errors.install(app, errors_as_200=settings.errors_as_200)
-    for routes in (images, jobs, uploads, models, health, absent):
+    for routes in (images, jobs, deletions, uploads, models, health, absent):
         app.include_router(routes.router)
     return app

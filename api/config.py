@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from shared.config import Duration, Settings
-from shared.jobs import Determinism
+from shared.jobs import Determinism, Format
 
 
 class ApiSettings(Settings):
@@ -20,6 +20,8 @@ class ApiSettings(Settings):
     most_waiting: int = 100_000
     """Jobs of a pool that wait at a time; one more is refused with 503."""
     determinism: Determinism = "relaxed"
+    """Of requests that do not say."""
+    output_format: Format = "png"
     """Of requests that do not say."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""

@@ -77,9 +77,10 @@ class Door:
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
             return self._accepted(job, receipt)
 
-    def _job(self, fields: Mapping[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
+    def _job(self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
         """The job in these fields; its images are still as they came."""
-        request = ImageRequest.read(fields, dialect, kind)
+        defaults = {"output_format": self.settings.output_format}
+        request = ImageRequest.read(defaults | fields, dialect, kind)
         card = self.card(request.model_id) if dialect.names_model else self.model
         return request.to_job(
             tenant=tenant.tenant,

@@ -6,8 +6,10 @@ ApiError
 ├─ UnknownModel      400
 ├─ UnreadableBody    400
 ├─ BodyTooLarge      413
+├─ NotFound          404
 ├─ TooManyJobs       429, with retry_after
 ├─ RepeatedKey       409
+├─ NotFinished       409
 ├─ NotHere           501
 └─ Unavailable       503, with retry_after
 """
@@ -142,6 +144,24 @@ class RepeatedKey(ApiError):
 
     def __init__(self) -> None:
         super().__init__("The Idempotency-Key was used before with another request")
+
+
+class NotFound(ApiError):
+    """Nothing of that name, or another tenant's: the answer is the same."""
+
+    status = 404
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} not found")
+
+
+class NotFinished(ApiError):
+    """What is asked for can be done when the job has ended."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("The request is still processing: delete its images when it is done")
 
 
 class NotHere(ApiError):

@@ -24,6 +24,7 @@ from shared.jobs import (
     MAX_SEED,
     Cover,
     Determinism,
+    Format,
     Job,
     Params,
     new_job_id,
@@ -85,6 +86,11 @@ def _one_image(images: Any) -> Any:
 
 def _black_when_blank(cover: Any) -> Any:
     return "black" if cover == "blank" else cover
+
+
+def _jpeg_when_jpg(name: Any) -> Any:
+    lower = name.lower() if isinstance(name, str) else name
+    return "jpeg" if lower == "jpg" else lower
 
 
 def _small(value: Any) -> Any:
@@ -201,6 +207,13 @@ class ImageRequest(BaseModel):
         Field(description="strict: the same bits whatever the load, or a failure"),
     ] = None
     base64: Annotated[bool, Field(description="Outputs are links to base64 text")] = False
+    output_format: Annotated[
+        Format, Field(description="jpg means jpeg"), BeforeValidator(_jpeg_when_jpg)
+    ] = "png"
+    quality: Annotated[
+        int | None, Field(ge=1, le=100, description="Of JPEG and WebP; default 95 and 90")
+    ] = None
+    temp: Annotated[bool, Field(description="Outputs last a day")] = False
     webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
         None
     )
@@ -265,6 +278,9 @@ class ImageRequest(BaseModel):
                 vae=added.vae,
                 seeds=sample_seeds(seed, self._samples(card, dialect)),
                 base64=self.base64,
+                output_format=self.output_format,
+                quality=self.quality,
+                temp=self.temp,
                 safety_checker=self.safety_checker,
                 safety_checker_type=self.safety_checker_type,
                 determinism=self.determinism or determinism,

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+DAY = timedelta(days=1)
+TEMPORARY = DAY
+"""How long a temporary output can be read."""
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -57,14 +60,21 @@ class Settings(BaseSettings):
     outbound_http: bool = True
     """Whether plain http is allowed to client-given addresses."""
 
-    keep_jobs: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=7)
+    keep_jobs: Annotated[Duration, Field(ge=DAY)] = timedelta(days=7)
     """At least a day: a webhook may be tried for most of one."""
+    keep_outputs: Annotated[Duration | None, Field(ge=DAY)] = None
+    """After it the bucket removes images, in whole days. None: they stay."""
     lease: Duration = timedelta(seconds=15)
     max_attempts: int = 3
     publish_ahead: int = 16
     """Messages of a pool that wait in Celery's queue; other jobs wait in their tenant's lane."""
 
     log_level: str = "INFO"
+
+    def keep_record(self, *, temp: bool) -> timedelta:
+        """How long a finished job can be fetched: no longer than its outputs last."""
+        outputs = TEMPORARY if temp else self.keep_outputs
+        return min(self.keep_jobs, outputs or self.keep_jobs)
 
     @classmethod
     def load(cls) -> Self:

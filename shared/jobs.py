@@ -20,6 +20,9 @@ Cover = Literal["sensitive_content_text", "blur", "pixelate", "black"]
 Determinism = Literal["relaxed", "strict"]
 """Strict: the same bits whatever the load, or a failure; relaxed: the same but for rounding."""
 
+Format = Literal["png", "jpeg", "webp"]
+"""Of the outputs' files."""
+
 
 class JobState(StrEnum):
     """queued -> running -> succeeded | failed; running -> queued when an attempt is lost."""
@@ -81,6 +84,11 @@ class Params(Frozen):
     """One per sample."""
     base64: bool = False
     """Whether the outputs are base64 text objects."""
+    output_format: Format = "png"
+    quality: int | None = None
+    """1 to 100; None: what is usual for the format. Means nothing to a PNG."""
+    temp: bool = False
+    """Whether the outputs last a day and no longer."""
     safety_checker: bool = False
     """Whether the pictures shall be checked; a deployment may check them all, or none."""
     safety_checker_type: Cover = "sensitive_content_text"
@@ -90,6 +98,11 @@ class Params(Frozen):
     def samples(self) -> int:
         """How many images."""
         return len(self.seeds)
+
+    @property
+    def extension(self) -> str:
+        """What the names of the outputs end with."""
+        return "base64" if self.base64 else self.output_format
 
     @property
     def work(self) -> float:
@@ -172,8 +185,16 @@ class JobRecord(Frozen):
     failure: Failure | None = None
     created: float
     """Seconds since the epoch, by the ledger's clock."""
+    deleted: frozenset[str] = frozenset()
+    """Keys of outputs that the owner had removed."""
     webhook_status: str = ""
     """delivered | given_up; empty while it is due, and without a webhook."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """Keys of the images that are there."""
+        keys = self.result.keys if self.result else ()
+        return [key for key in keys if key not in self.deleted]
 
 
 def new_job_id() -> int:

@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
@@ -12,7 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from shared.config import Settings
+from shared.config import TEMPORARY, Settings
+from shared.jobs import Job
+from shared.retention import is_ours, lifecycle_rules
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,8 +28,14 @@ LONGEST_LINK = timedelta(days=7)
 """What S3's signatures allow."""
 
 
-OWN_IMAGE = re.compile(r"(generations/[0-9a-f-]{36}-[0-9]{1,3}|uploads/[0-9a-f]{32})\.[a-z]{3,4}")
+OUTPUT_FOLDERS = OUTPUTS, TEMPORARY_OUTPUTS = "generations", "temp"
+OWN_IMAGE = re.compile(
+    r"((generations|temp)/[0-9a-f-]{36}-[0-9]{1,3}|uploads/[0-9a-f]{32})\.[a-z]{3,4}"
+)
 """Keys that links of ours lead to, where they are images."""
+
+JOB = "job"
+"""In an output's metadata: the id of the job that made it."""
 
 STORE_ERRORS = (BotoCoreError, ClientError)
 """What the store raises when it is away, full, or refuses us."""
@@ -96,24 +104,65 @@ class ObjectStore:
             if _code(error) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Store an object whole, or raise; a second put of a key replaces the first."""
+    def expire_objects(self) -> bool:
+        """Have the bucket remove what is kept for a while only; False where it cannot."""
+        rules: list[Any] = lifecycle_rules(self._settings)
+        try:
+            others = [rule for rule in self._rules() if not is_ours(rule)]
+            self._s3.put_bucket_lifecycle_configuration(
+                Bucket=self._bucket, LifecycleConfiguration={"Rules": others + rules}
+            )
+            # Some servers take the request for another one, and nothing comes of it.
+            kept = {rule.get("ID") for rule in self._rules()}
+        except STORE_ERRORS:
+            return False
+        return kept >= {rule["ID"] for rule in rules}
+
+    def _rules(self) -> list[Any]:
+        try:
+            answer = self._s3.get_bucket_lifecycle_configuration(Bucket=self._bucket)
+        except ClientError as error:
+            if _code(error) == "NoSuchLifecycleConfiguration":
+                return []
+            raise
+        return list(answer.get("Rules", []))
+
+    def put(self, key: str, data: bytes, content_type: str, *, job_id: int | None = None) -> None:
+        """Store an object whole, or raise; a second put of a key replaces the first.
+
+        `job_id` is the job whose output it is, as `job_of` will say.
+        """
         self._s3.put_object(
             Bucket=self._bucket,
             Key=key,
             Body=data,
             ContentType=content_type,
             CacheControl="private, max-age=86400",
+            Metadata={} if job_id is None else {JOB: str(job_id)},
         )
 
+    def job_of(self, key: str) -> int | None:
+        """The job that made an object; None for no such object, and for one that no job made."""
+        try:
+            answer = self._s3.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if _code(error) == "404":
+                return None
+            raise
+        job_id = answer["Metadata"].get(JOB)
+        return None if job_id is None else int(job_id)
+
     def get(self, key: str) -> StoredObject:
-        """Raises `FileNotFoundError` when there is no such object."""
+        """Raises `FileNotFoundError` when there is no such object, or its time is over."""
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
             if _code(error) == "NoSuchKey":
                 raise FileNotFoundError(key) from error
             raise
+        if _is_over(key, answer["LastModified"]):
+            answer["Body"].close()
+            raise FileNotFoundError(key)
         with answer["Body"] as body:
             return StoredObject(body.read(), answer["ContentType"])
 
@@ -154,7 +203,8 @@ class ObjectStore:
         return bucket.rstrip("/"), self._settings.public_url.rstrip("/")
 
     def _presigned(self, key: str) -> str:
-        lifetime = min(self._settings.link_lifetime, LONGEST_LINK)
+        longest = TEMPORARY if _is_temporary(key) else LONGEST_LINK
+        lifetime = min(self._settings.link_lifetime, longest)
         return self._s3.generate_presigned_url(
             "get_object",
             Params={"Bucket": self._bucket, "Key": key},
@@ -162,9 +212,11 @@ class ObjectStore:
         )
 
 
-def output_key(prefix: str, index: int, extension: str = "png") -> str:
-    """Where an attempt puts its image number `index`, from 0."""
-    return f"generations/{prefix}-{index}.{extension}"
+def output_keys(job: Job, generation: int) -> list[str]:
+    """Where an attempt puts its images."""
+    params, prefix = job.params, job.attempt_prefix(generation)
+    folder = TEMPORARY_OUTPUTS if params.temp else OUTPUTS
+    return [f"{folder}/{prefix}-{index}.{params.extension}" for index in range(params.samples)]
 
 
 def upload_key(extension: str) -> str:
@@ -175,6 +227,15 @@ def upload_key(extension: str) -> str:
 def input_key() -> str:
     """A new place for an image that a client sent along."""
     return f"inputs/{secrets.token_hex(16)}"
+
+
+def _is_temporary(key: str) -> bool:
+    return key.startswith(f"{TEMPORARY_OUTPUTS}/")
+
+
+def _is_over(key: str, stored: datetime) -> bool:
+    """Also where the bucket does not remove it, or not yet: it does so once a day."""
+    return _is_temporary(key) and datetime.now(UTC) - stored > TEMPORARY
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

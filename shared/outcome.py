@@ -48,6 +48,9 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "strength": params.strength,
         "use_karras_sigmas": _yes_no(options.get(KARRAS)),
         "base64": _yes_no(params.base64),
+        "output_format": params.output_format,
+        "quality": params.quality,
+        "temp": _yes_no(params.temp),
         "vae": params.vae,
     }
 
@@ -78,9 +81,11 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
     """The body of a final job; raises ValueError for one that is not."""
     job_id = record.job.id
     match record.state:
+        case JobState.SUCCEEDED if not record.outputs:
+            return _failed(job_id, "The images of this request were deleted")
         case JobState.SUCCEEDED:
             assert record.result is not None
-            outputs = links(record.result.keys)
+            outputs = links(record.outputs)
             return {
                 "status": "success",
                 "generationTime": record.result.seconds,
@@ -95,14 +100,17 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
             }
         case JobState.FAILED:
             assert record.failure is not None
-            message = record.failure.message
-            return {
-                "status": "failed",
-                "id": job_id,
-                "request_id": str(job_id),
-                "message": message,
-                "messege": message,
-                "output": [],
-            }
+            return _failed(job_id, record.failure.message)
         case state:
             raise ValueError(f"job {job_id} is {state}")
+
+
+def _failed(job_id: int, message: str) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "id": job_id,
+        "request_id": str(job_id),
+        "message": message,
+        "messege": message,
+        "output": [],
+    }

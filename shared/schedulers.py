@@ -125,6 +125,14 @@ def choose(
     return Choice(named.name, named.options | given)
 
 
+def web_ui_name(choice: Choice) -> str:
+    """The web UI's name of it; the class's own where the web UI has none."""
+    options = {name: value for name, value in choice.options.items() if name != KARRAS}
+    suffix = " Karras" if choice.options.get(KARRAS) else ""
+    names = (short for short, known in A1111.items() if known == (choice.name, options))
+    return next((f"{short}{suffix}" for short in names), choice.name)
+
+
 def _named(asked: str, default: str) -> Choice:
     spelling = _spelling(asked)
     if spelling in map(_spelling, (*UNFIT, default)):

@@ -12,11 +12,11 @@ from api.dependencies import Caller, Fields, FrontDoor
 from api.dialects import DIALECTS, Dialect, Kind
 from api.requests import ImageRequest
 from shared.jobs import attempt_prefix
-from shared.object_store import ObjectStore, StoredObject
+from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject
 
 router = APIRouter(tags=["images"])
 
-OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|base64))")
+OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|jpeg|webp|base64))")
 NO_IMAGE = "No such image, or it has expired"
 
 _SCHEMA = ImageRequest.model_json_schema(by_alias=False)
@@ -94,16 +94,25 @@ for _dialect in DIALECTS.values():
         )
 
 
-@router.head("/generations/{name}", include_in_schema=False)
-@router.get("/generations/{name}", response_class=Response)
-async def generation(name: str, door: FrontDoor) -> Response:
-    """A finished image. Its name is the permission to read it."""
-    if not (parts := OUTPUT_NAME.fullmatch(name)):
-        raise HTTPException(404, NO_IMAGE)
-    stored = await asyncio.to_thread(
-        _stored, door.store, *parts.groups(), attempts=door.settings.max_attempts
-    )
-    return image_response(stored)
+def _serves(folder: str) -> Callable[..., Awaitable[Response]]:
+    async def output(name: str, door: FrontDoor) -> Response:
+        """A finished image. Its name is the permission to read it."""
+        keys = possible_keys(folder, name, attempts=door.settings.max_attempts)
+        return image_response(await asyncio.to_thread(_first, door.store, keys))
+
+    return output
+
+
+for _folder in OUTPUT_FOLDERS:
+    for _method in ("GET", "HEAD"):
+        router.add_api_route(
+            f"/{_folder}/{{name}}",
+            _serves(_folder),
+            methods=[_method],
+            response_class=Response,
+            include_in_schema=_method == "GET",
+            name=f"output ({_folder})",
+        )
 
 
 def image_response(stored: StoredObject) -> Response:
@@ -112,13 +121,23 @@ def image_response(stored: StoredObject) -> Response:
     return Response(stored.body, media_type=stored.content_type, headers=headers)
 
 
-def _stored(store: ObjectStore, prefix: str, rest: str, *, attempts: int) -> StoredObject:
-    """The object, also where a later attempt made it than the one that a future link names."""
+def possible_keys(folder: str, name: str, *, attempts: int) -> list[str]:
+    """Where an output may be: a later attempt may have made it than the one a future link names.
+
+    Empty for what is no output's name.
+    """
+    if not (parts := OUTPUT_NAME.fullmatch(name)):
+        return []
+    prefix, rest = parts.groups()
     try:
         prefixes = [attempt_prefix(prefix, number) for number in range(1, 1 + attempts)]
     except ValueError:  # not a UUID after all
-        raise HTTPException(404, NO_IMAGE) from None
-    for one in prefixes:
+        return []
+    return [f"{folder}/{one}{rest}" for one in prefixes]
+
+
+def _first(store: ObjectStore, keys: list[str]) -> StoredObject:
+    for key in keys:
         with suppress(FileNotFoundError):
-            return store.get(f"generations/{one}{rest}")
+            return store.get(key)
     raise HTTPException(404, NO_IMAGE)

@@ -40,6 +40,7 @@ class Attempts:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._settings = script_settings(settings)
+        self._keep = settings.keep_record
         self._claim = redis.register_script(source("claim"))
         self._renew = redis.register_script(source("renew"))
         self._finish = redis.register_script(source("finish"))
@@ -69,8 +70,9 @@ class Attempts:
         return self._end(attempt, JobState.FAILED, "failure", failure.model_dump_json())
 
     def _end(self, attempt: Attempt, state: JobState, field: str, payload: str) -> bool:
-        ended = self._finish(args=[self._settings, *_key(attempt), state, field, payload])
-        return bool(ended == 1)
+        keep = self._keep(temp=attempt.job.params.temp)
+        ending = (state, field, payload, round(keep.total_seconds() * 1000))
+        return bool(self._finish(args=[self._settings, *_key(attempt), *ending]) == 1)
 
     def hand_back(
         self, attempt: Attempt, *, charged: bool, delay: timedelta = timedelta(0), failure: Failure

@@ -1,5 +1,6 @@
 """What the front door does with the ledger: submit a job, find it, ask how long it will take."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
@@ -8,7 +9,7 @@ from redis.asyncio import Redis
 
 from shared.config import Settings
 from shared.jobs import Job, JobRecord
-from shared.ledger.records import read
+from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
 from shared.webhooks import new_message_id
 
@@ -83,6 +84,7 @@ class Submissions:
         self._redis = redis
         self._settings = script_settings(settings)
         self._submit = redis.register_script(source("submit"))
+        self._note_deleted = redis.register_script(source("note_deleted"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
@@ -112,6 +114,11 @@ class Submissions:
         fields = cast("dict[str, str]", await self._redis.hgetall(f"job:{job_id}"))
         record = read(fields)
         return record if record and record.job.tenant == tenant else None
+
+    async def note_deleted(self, job_id: int, keys: Iterable[str]) -> None:
+        """These outputs of the job are no longer there."""
+        fields = [f"{DELETED}{key}" for key in keys]
+        await self._note_deleted(args=[self._settings, job_id, *fields])
 
     async def live(self, tenant: str) -> int:
         """Jobs of the tenant that wait or run."""

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import ExifTags
 from standardwebhooks import Webhook
 
 from tests.e2e.conftest import pixels
@@ -64,7 +65,7 @@ def test_a_seed_gives_the_same_bytes_twice_and_another_seed_others(customer):
     first, again, other = (customer.pngs(customer.post(seed=seed)) for seed in (3, 3, 4))
 
     assert first == again
-    assert first != other
+    assert pixels(first[0]).tobytes() != pixels(other[0]).tobytes()
 
 
 def test_outputs_can_be_base64_text(customer):
@@ -74,6 +75,22 @@ def test_outputs_can_be_base64_text(customer):
     assert link.endswith(".base64")
     assert text.headers["content-type"].startswith("text/plain")
     assert text.text.startswith("iVBOR")
+
+
+def test_an_output_comes_as_asked_says_how_it_was_made_and_can_be_deleted(customer):
+    answer = customer.post(output_format="webp", quality="60", temp="yes")
+    (link,) = answer["output"]
+    image = customer.http.get(link)
+    comment = pixels(image.content).getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+    own = {"key": customer.stack.key, "request_id": answer["id"], "type": "image"}
+    deleted = customer.http.post("/api/v3/delete_image", json=own).json()
+
+    assert link.startswith(f"{customer.stack.url}/temp/")
+    assert (image.headers["content-type"], pixels(image.content).format) == ("image/webp", "WEBP")
+    assert comment.decode("utf-16-be", "ignore").endswith("Model: demo, Denoising strength: 0.5")
+    assert deleted["status"] == "success"
+    assert customer.http.get(link).status_code == 404
+    assert customer.fetch(answer["id"])["message"] == "The images of this request were deleted"
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from shared.config import Settings
-from shared.object_store import ObjectStore, StoredObject, input_key, output_key
+from shared.object_store import ObjectStore, StoredObject, input_key
 from tests import servers
 
-KEY = output_key("0f8fad5b-d9cb-469f-a165-70867728950e", 0)
+KEY = "generations/0f8fad5b-d9cb-469f-a165-70867728950e-0.png"
+TEMP_KEY = KEY.replace("generations", "temp")
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 
@@ -110,7 +112,7 @@ def test_the_bucket_can_be_ensured_by_several_processes_at_once(settings: Settin
 
 
 def test_threads_share_a_store(store: ObjectStore):
-    objects = {output_key("shared", index): bytes([index]) * 1000 for index in range(16)}
+    objects = {f"generations/shared-{index}.png": bytes([index]) * 1000 for index in range(16)}
 
     def put_and_get(key: str) -> bytes:
         store.put(key, objects[key], "image/png")
@@ -193,7 +195,82 @@ def test_objects_survive_a_crash_of_the_server(tmp_path: Path):
         assert store.get(KEY) == StoredObject(PNG, "image/png")
 
 
-def test_keys_say_what_they_hold_and_inputs_cannot_be_guessed():
-    assert output_key("abc", 1, "txt") == "generations/abc-1.txt"
+def test_an_object_knows_the_job_that_made_it(store: ObjectStore):
+    store.put(KEY, PNG, "image/png", job_id=2**52 - 1)
+    store.put(TEMP_KEY, PNG, "image/png")
+
+    assert store.job_of(KEY) == 2**52 - 1
+    assert store.job_of(TEMP_KEY) is None
+    assert store.job_of("generations/none.png") is None
+
+
+def test_a_temporary_output_is_over_after_a_day_whatever_the_bucket_does(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+):
+    for key in (KEY, TEMP_KEY):
+        store.put(key, PNG, "image/png")
+    assert store.get(TEMP_KEY).body == PNG
+
+    monkeypatch.setattr("shared.object_store.TEMPORARY", timedelta(days=-1))
+
+    assert store.get(KEY).body == PNG
+    with pytest.raises(FileNotFoundError):
+        store.get(TEMP_KEY)
+
+
+def test_a_link_to_a_temporary_output_works_a_day_at_most():
+    changes = {"output_links": "presigned", "link_lifetime": timedelta(days=7)}
+    settings = settings_for("http://s3.test", "access", "secret").model_copy(update=changes)
+
+    usual, temporary = ObjectStore.connect(settings).links([KEY, TEMP_KEY])
+
+    assert f"X-Amz-Expires={7 * 24 * 3600}" in usual
+    assert f"X-Amz-Expires={24 * 3600}" in temporary
+
+
+def test_links_to_outputs_of_any_kind_are_known_as_our_own():
+    store = ObjectStore.connect(settings_for("http://s3.test", "access", "secret"))
+
+    for name in (KEY, TEMP_KEY, KEY.replace("png", "jpeg"), TEMP_KEY.replace("png", "webp")):
+        assert store.own_key(f"http://127.0.0.1:8000/{name}") == name
+        assert store.own_key(f"http://s3.test/images/{name}?X-Amz-Expires=1") == name
+    assert store.own_key(f"http://elsewhere.test/{KEY}") is None
+
+
+def test_a_bucket_is_told_how_long_to_keep_what_and_keeps_the_rules_of_others(moto: Settings):
+    name = "kept"
+    settings = moto.model_copy(update={"s3_bucket": name, "keep_outputs": timedelta(hours=36)})
+    store = opened(settings)
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="access",
+        aws_secret_access_key="secret",
+    )
+    logs = {
+        "ID": "logs",
+        "Filter": {"Prefix": "logs/"},
+        "Status": "Enabled",
+        "Expiration": {"Days": 9},
+    }
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [logs]})
+
+    def days() -> dict[str, int]:
+        rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+        return {rule["Filter"]["Prefix"]: rule["Expiration"]["Days"] for rule in rules}
+
+    assert store.expire_objects()
+    usual = {"logs/": 9, "inputs/": 1, "uploads/": 1, "temp/": 1}
+    assert days() == usual | {"generations/": 2}
+    assert opened(settings, keep_outputs=None).expire_objects()
+    assert days() == usual
+
+
+def test_a_server_without_lifecycles_is_found_out(nanio: Settings):
+    assert not opened(nanio).expire_objects()
+
+
+def test_keys_of_inputs_cannot_be_guessed():
     assert input_key().startswith("inputs/")
     assert len({input_key() for _ in range(100)}) == 100

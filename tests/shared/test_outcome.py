@@ -1,7 +1,9 @@
 """What the public API says of a job that ended."""
 
+import pytest
+
 from shared.jobs import JobRecord, JobState, Result
-from shared.outcome import meta
+from shared.outcome import meta, outcome
 from shared.schedulers import ALGORITHM, KARRAS, SDE
 from tests.jobs import make_job
 
@@ -34,3 +36,24 @@ def test_meta_shows_no_options_of_a_scheduler_that_did_not_run():
 
     assert shown["scheduler"] == "FlowMatchEulerDiscreteScheduler"
     assert (shown["use_karras_sigmas"], shown["algorithm_type"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "status", "output"),
+    [
+        ({"other"}, "success", ["a", "b"]),
+        ({"a"}, "success", ["b"]),
+        ({"a", "b"}, "failed", []),
+    ],
+)
+def test_what_was_deleted_is_no_output_any_more(deleted: set[str], status: str, output: list[str]):
+    record = ended(ASKED)
+    assert record.result is not None
+    result = record.result.model_copy(update={"keys": ("a", "b")})
+    record = record.model_copy(update={"result": result, "deleted": frozenset(deleted)})
+
+    body = outcome(record, list)
+
+    assert (body["status"], body["output"]) == (status, output)
+    assert body.get("proxy_links", []) == output
+    assert body.get("message") == (None if output else "The images of this request were deleted")

@@ -14,6 +14,7 @@ from shared.schedulers import (
     UnknownScheduler,
     choose,
     fitting,
+    web_ui_name,
 )
 
 DEFAULT = "DDIMScheduler"
@@ -50,6 +51,18 @@ def test_the_public_list_is_complete():
 )
 def test_names_are_found_however_they_are_written(asked, choice):
     assert choose(asked, DEFAULT) == choice
+
+
+@pytest.mark.parametrize("suffix", ["", " Karras"])
+@pytest.mark.parametrize("short", A1111)
+def test_a_choice_has_the_name_of_the_web_ui_that_leads_to_it(short, suffix):
+    if suffix and KARRAS not in SCHEDULERS[A1111[short][0]]:
+        return
+    assert web_ui_name(choose(f"{short}{suffix}", DEFAULT)) == f"{short}{suffix}"
+
+
+def test_a_choice_that_the_web_ui_does_not_know_keeps_its_own_name():
+    assert web_ui_name(Choice(OWN)) == OWN
 
 
 @pytest.mark.parametrize("name", UNFIT)

@@ -137,6 +137,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         fetch=fetch_with(store, Guard.from_settings(settings)),
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
+        embed_parameters=settings.embed_parameters,
         add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
     )
     celery = make_celery(settings.redis_url, settings.pool_names, drain=settings.drain)

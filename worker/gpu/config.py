@@ -35,6 +35,8 @@ class GpuSettings(Settings):
     job_timeout: Duration = timedelta(minutes=10)
     stall_timeout: Duration = timedelta(seconds=120)
     """A device call that takes longer ends the process: no lease outlives a hung device."""
+    embed_parameters: bool = True
+    """Whether prompts and settings are written into the image files, as the web UI does it."""
     metrics_port: int = 0
     """Serves Prometheus metrics when not 0."""
     metrics_host: str = "0.0.0.0"  # noqa: S104 - in a container, where no other address is reached

@@ -1,4 +1,4 @@
-"""Bytes that a client sent to pixels, and pixels to PNG. With `censor` all that knows Pillow.
+"""Bytes that a client sent to pixels. With `censor` and `encoding` all that knows Pillow.
 
 What could hurt a decoder is refused before it runs: other formats, sizes, scans, chunks.
 """
@@ -97,13 +97,6 @@ def target_size(
         width = own_width * limits.max_side // longer
         height = own_height * limits.max_side // longer
     return _side(width, limits), _side(height, limits)
-
-
-def encode_png(pixels: Pixels) -> bytes:
-    """A PNG of (height, width, 3); fast rather than small."""
-    png = io.BytesIO()
-    Image.fromarray(pixels).save(png, "PNG", compress_level=1)
-    return png.getvalue()
 
 
 def _side(pixels: int, limits: Limits) -> int:

@@ -12,14 +12,16 @@ from typing import Any
 
 from shared.add_ons import AddOns
 from shared.errors import InternalError, JobError, TimedOut
-from shared.jobs import Cover, Failure, Params, Result
+from shared.images import CONTENT_TYPES
+from shared.jobs import Cover, Failure, Job, Params, Result
 from shared.ledger.attempts import Attempt, Attempts
 from shared.models import Registry
-from shared.object_store import ObjectStore, output_key
+from shared.object_store import ObjectStore, output_keys
 from worker.gpu.censor import censor
 from worker.gpu.checks import Checks, check_of
+from worker.gpu.encoding import encode
 from worker.gpu.engine import Engine, EngineStopped
-from worker.gpu.images import encode_png
+from worker.gpu.infotext import infotext
 from worker.gpu.inputs import Fetch, Inputs, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
@@ -47,6 +49,7 @@ class JobRunner:
     timeout: timedelta
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
+    embed_parameters: bool = True
 
     def run(self, job_id: str, generation: str) -> None:
         """Run the job, if the ledger still wants it run. Whatever happens, the ledger knows."""
@@ -92,18 +95,18 @@ class JobRunner:
         if held.dropped:
             raise CancelledError
         self.engine.submit(samples, timeout=deadline - time.monotonic())
-        prefix = job.attempt_prefix(attempt.generation)
+        keys = output_keys(job, attempt.generation)
         try:
-            keys, verdicts = [], []
+            verdicts = []
             for index, picture in enumerate(self._pictures(attempt, held, deadline)):
-                keys.append(self._store(picture, prefix, index, as_base64=params.base64))
+                self._store(keys[index], picture, job, params.seeds[index])
                 verdicts.append(picture.unsafe)
         finally:
             # When one fails or is late, nobody waits for the rest: the device is for other jobs.
             held.let_go()
         return Result(
             keys=tuple(keys),
-            file_prefix=prefix,
+            file_prefix=job.attempt_prefix(attempt.generation),
             width=inputs.width,
             height=inputs.height,
             scheduler=samples[0].done.result().scheduler or params.scheduler,
@@ -137,15 +140,21 @@ class JobRunner:
         except TimeoutError:
             raise TimedOut(f"Not finished within {self.timeout.total_seconds():.0f} s") from None
 
-    def _store(self, picture: Picture, prefix: str, index: int, *, as_base64: bool) -> str:
-        """Upload a picture; the key it has."""
-        png = encode_png(picture.pixels)
-        key = output_key(prefix, index, "base64" if as_base64 else "png")
-        if as_base64:
-            self.store.put(key, base64.b64encode(png), "text/plain")
-        else:
-            self.store.put(key, png, "image/png")
-        return key
+    def _store(self, key: str, picture: Picture, job: Job, seed: int) -> None:
+        params = job.params
+        scheduler = picture.scheduler or params.scheduler
+        height, width, _ = picture.pixels.shape
+        text = infotext(params, seed=seed, scheduler=scheduler, width=width, height=height)
+        data = encode(
+            picture.pixels,
+            params.output_format,
+            quality=params.quality,
+            text=text if self.embed_parameters else "",
+        )
+        content_type = CONTENT_TYPES[params.output_format.upper()]
+        if params.base64:
+            data, content_type = base64.b64encode(data), "text/plain"
+        self.store.put(key, data, content_type, job_id=job.id)
 
 
 def _judged(picture: Picture, unsafe: bool, cover: Cover) -> Picture:

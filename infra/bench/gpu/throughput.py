@@ -21,8 +21,9 @@ from infra.bench.gpu.models import BATCH, buckets, cases, load_ours
 from infra.bench.gpu.plan import Plan
 from infra.bench.gpu.traffic import PATIENCE, Plain, operations, running, sample
 from infra.bench.report import ROOT, Finding, Row, Stopwatch, ratio_row
+from worker.gpu.encoding import encode
 from worker.gpu.engine import Engine
-from worker.gpu.images import decode, encode_png, init_pixels
+from worker.gpu.images import decode, init_pixels
 from worker.gpu.samples import Sample
 
 OURS, PLAIN, COMPILED, STATIC = "ours", "plain", "compiled", "static"
@@ -80,7 +81,7 @@ class Contest:
         started = time.perf_counter()
         one = self._request(number)
         self.engine.submit([one])
-        encode_png(one.done.result(PATIENCE).pixels)
+        encode(one.done.result(PATIENCE).pixels)
         return time.perf_counter() - started
 
     def _request(self, number: int) -> Sample:

@@ -60,13 +60,13 @@ local function enqueue(id)
 end
 
 -- The last move. The webhook goes into the outbox with it, so no result is without its webhook.
-local function conclude(id, state, field, payload)
+local function conclude(id, state, field, payload, keep)
   local key = 'job:' .. id
   local job = redis.call('HMGET', key, 'tenant', 'webhook', 'pool')
   redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
   redis.call('ZREM', 'leases', id)
   redis.call('SREM', 'live:' .. job[1], id)
-  redis.call('PEXPIRE', key, settings.keep)
+  redis.call('PEXPIRE', key, keep or settings.keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
   redis.call('PUBLISH', 'finished', id)
 end

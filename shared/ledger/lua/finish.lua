@@ -1,9 +1,10 @@
 -- End a job, if this attempt still holds it: exactly one attempt wins.
--- ARGV: settings, id, generation, owner, state, field ('result' or 'failure'), payload
+-- ARGV: settings, id, generation, owner, state, field ('result' or 'failure'), payload,
+--       milliseconds to keep the record
 -- Returns 1 when this attempt ended the job, 0 when it was stale.
 
-local id, generation, owner, state, field, payload =
-  ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local id, generation, owner, state, field, payload, keep =
+  ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local key = 'job:' .. id
 
 if not held(id, generation, owner) then
@@ -20,5 +21,5 @@ if state == 'succeeded' then
     redis.call('HSET', service, field, mean and mean * 0.9 + value * 0.1 or value)
   end
 end
-conclude(id, state, field, payload)
+conclude(id, state, field, payload, keep)
 return 1

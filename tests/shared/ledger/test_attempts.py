@@ -2,7 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.ledger.attempts import WorkerRecord
+from shared.config import Settings
+from shared.ledger.attempts import Attempts, WorkerRecord
 from tests.jobs import FAILURE, RESULT, make_job
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +41,26 @@ async def test_the_result_of_the_holder_ends_the_job(ledger):
     assert ledger.redis.zcard("leases") == 0
     assert ledger.redis.scard("live:alice") == 0
     assert ledger.redis.ttl(f"job:{attempt.job.id}") > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "temp", "days"),
+    [
+        ({}, False, 7),
+        ({}, True, 1),
+        ({"keep_outputs": timedelta(days=3)}, False, 3),
+        ({"keep_outputs": timedelta(days=30)}, False, 7),
+    ],
+)
+async def test_a_result_is_kept_no_longer_than_its_outputs(ledger, changes, temp, days):
+    params = make_job().params.model_copy(update={"temp": temp})
+    job = make_job(params=params)
+    await ledger.submit(job)
+    attempts = Attempts(ledger.redis, Settings(**changes))
+
+    attempts.succeed(attempts.claim(str(job.id), "1", "a"), RESULT)
+
+    assert 0 <= days * 24 * 3600 - ledger.redis.ttl(f"job:{job.id}") < 60
 
 
 async def test_ending_a_job_again_changes_nothing(ledger):

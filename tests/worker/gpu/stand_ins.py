@@ -35,8 +35,10 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
+        self.jobs: dict[str, int] = {}
         self.before: Callable[[str], None] = lambda key: None
 
-    def put(self, key: str, data: bytes, content_type: str) -> None:
+    def put(self, key: str, data: bytes, content_type: str, *, job_id: int) -> None:
         self.before(key)
+        self.jobs[key] = job_id
         self.objects[key] = StoredObject(data, content_type)

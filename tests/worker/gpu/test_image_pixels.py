@@ -1,4 +1,3 @@
-import io
 import random
 
 import numpy as np
@@ -9,7 +8,6 @@ from shared.errors import BadInput
 from shared.models import Limits
 from tests.worker.gpu.pictures import assert_close, encoded, noise, photo
 from worker.gpu.images import (
-    encode_png,
     init_pixels,
     mask_pixels,
     target_size,
@@ -55,15 +53,6 @@ def test_sizes_are_multiples_within_the_limits_whatever_comes_in():
         asked = [dice.choice([None, dice.randint(1, 3000)]) for _ in range(2)]
         size = target_size((dice.randint(16, 8192), dice.randint(16, 8192)), *asked, limits)
         assert all(128 <= side <= 960 and side % 64 == 0 for side in size)
-
-
-def test_an_encoded_picture_is_the_same_picture():
-    pixels = np.asarray(noise())
-
-    again = Image.open(io.BytesIO(encode_png(pixels)), formats=["PNG"])
-
-    assert np.array_equal(np.asarray(again), pixels)
-    assert again.info == {}
 
 
 def half(mode: str, left: object, right: object) -> Image.Image:

@@ -1,0 +1,101 @@
+"""Formats of the outputs, and how long they last, as requests ask for them."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.api.conftest import PNG
+from tests.api.test_img2img import URL
+
+pytestmark = pytest.mark.anyio
+
+PREFIX = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs"),
+    [
+        (None, "png"),
+        ("png", "png"),
+        ("jpeg", "jpeg"),
+        ("JPG", "jpeg"),
+        ("jpg", "jpeg"),
+        ("WebP", "webp"),
+    ],
+)
+async def test_a_format_names_the_future_links(client, request_body, asked, runs):
+    fields = {"output_format": asked, "quality": "80", "samples": 2}
+
+    body = (await client.post(URL, json=request_body | fields)).json()
+
+    assert (body["meta"]["output_format"], body["meta"]["quality"]) == (runs, 80)
+    assert [link.rpartition("-")[2] for link in body["future_links"]] == [f"0.{runs}", f"1.{runs}"]
+
+
+async def test_temporary_outputs_will_be_in_another_folder(client, request_body):
+    fields = {"temp": "yes", "base64": "yes", "output_format": "webp"}
+
+    body = (await client.post(URL, json=request_body | fields)).json()
+
+    assert body["meta"]["temp"] == "yes"
+    assert body["future_links"][0].startswith("https://img.example.com/temp/")
+    assert body["future_links"][0].endswith("-0.base64")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("output_format", "gif", "must be 'png', 'jpeg' or 'webp', got 'gif'"),
+        ("output_format", 7, "must be 'png', 'jpeg' or 'webp', got 7"),
+        ("quality", "0", "must be at least 1, got '0'"),
+        ("quality", 101, "must be at most 100, got 101"),
+        ("quality", "best", "must be a whole number, got 'best'"),
+        ("temp", "perhaps", "must be yes or no, got 'perhaps'"),
+    ],
+)
+async def test_what_cannot_be_made_is_refused_by_name(client, request_body, field, value, reason):
+    answer = await client.post(URL, json=request_body | {field: value})
+
+    assert answer.status_code == 400
+    name = field.replace("_", " ")
+    assert answer.json()["message"] == {field: [f"The {name} {reason}."]}
+
+
+async def test_an_operator_chooses_the_format_of_requests_that_do_not(app, client, request_body):
+    door = app.state.door
+    settings = door.settings.model_copy(update={"output_format": "webp"})
+    app.state.door = replace(door, settings=settings)
+
+    formats = [
+        (await client.post(URL, json=request_body | fields)).json()["meta"]["output_format"]
+        for fields in ({}, {"output_format": None}, {"output_format": "png"})
+    ]
+
+    assert formats == ["webp", "webp", "png"]
+
+
+@pytest.mark.parametrize("folder", ["generations", "temp"])
+@pytest.mark.parametrize(
+    ("extension", "content_type"),
+    [
+        ("png", "image/png"),
+        ("jpeg", "image/jpeg"),
+        ("webp", "image/webp"),
+        ("base64", "text/plain"),
+    ],
+)
+async def test_every_kind_of_output_is_served(client, app, folder, extension, content_type):
+    path = f"{folder}/{PREFIX}-0.{extension}"
+    app.state.door.store.put(path, PNG, content_type)
+
+    answer = await client.get(f"/{path}")
+    head = await client.head(f"/{path}")
+
+    assert (answer.status_code, answer.content, head.status_code) == (200, PNG, 200)
+    assert answer.headers["content-type"].partition(";")[0] == content_type
+
+
+async def test_a_folder_serves_its_own_outputs_only(client, app):
+    app.state.door.store.put(f"generations/{PREFIX}-1.webp", PNG, "image/webp")
+
+    assert (await client.get(f"/temp/{PREFIX}-1.webp")).status_code == 404
