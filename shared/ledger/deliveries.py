@@ -1,5 +1,6 @@
 """The outbox: couriers take what is due and note what came of it, owners have it replayed."""
 
+import json
 import logging
 import time
 from collections.abc import Iterable
@@ -78,11 +79,12 @@ class Deliveries:
         """Up to `most` that are due; each comes back after `lease` unless it is settled."""
         milliseconds = round(lease.total_seconds() * 1000)
         deliveries = []
-        for job_id, message_id, attempts, age, fields in await self._claim(
+        for job_id, attempts, age, fields in await self._claim(
             args=[self._settings, most, milliseconds]
         ):
             try:
-                record = read(dict(zip(fields[::2], fields[1::2], strict=True)))
+                hashed = json.loads(fields)
+                record, message_id = read(hashed), hashed["message_id"]
             except (ValidationError, KeyError):
                 # Perhaps a newer version's: it comes back, and holds up no other.
                 logger.exception("record not readable", extra={"job_id": job_id})
