@@ -79,12 +79,12 @@ class Deliveries:
         """Up to `most` that are due; each comes back after `lease` unless it is settled."""
         milliseconds = round(lease.total_seconds() * 1000)
         deliveries = []
-        for job_id, attempts, age, fields in await self._claim(
+        for job_id, attempts, age, encoded in await self._claim(
             args=[self._settings, most, milliseconds]
         ):
             try:
-                hashed = json.loads(fields)
-                record, message_id = read(hashed), hashed["message_id"]
+                fields = json.loads(encoded)
+                record, message_id = read(fields), fields["message_id"]
             except (ValidationError, KeyError):
                 # Perhaps a newer version's: it comes back, and holds up no other.
                 logger.exception("record not readable", extra={"job_id": job_id})
@@ -119,7 +119,7 @@ class Deliveries:
         return bool(await self._replay(args=[self._settings, job_id, tenant]))
 
     async def log(self, job_id: int) -> list[DeliveryLog]:
-        """Every attempt to deliver a job's webhook, the first one first."""
+        """Every attempt to deliver a job's webhook, whoever owns it, the first one first."""
         entries = await self._redis.lrange(f"attempts:{job_id}", 0, -1)
         return [DeliveryLog.model_validate_json(entry) for entry in entries]
 

@@ -48,8 +48,9 @@ class Share:
         """When one more may try again: behind all others, at a multiple of the receiver's pace."""
         # One that hangs shows in those under way long before they end.
         seconds = max(self.seconds, now - self.quiet_since) if self.under_way else self.seconds
-        self.turn = max(self.turn, earliest) + seconds / self.most / HASTE
-        return min(self.turn, earliest + LONGEST_TURN)
+        turn = max(self.turn, earliest) + seconds / self.most / HASTE
+        self.turn = min(turn, earliest + LONGEST_TURN)
+        return self.turn
 
     def enter(self, now: float) -> None:
         """One begins."""
@@ -69,8 +70,9 @@ class Breaker:
     """Opens after failures in a row; then one probe at a time says whether it may close."""
 
     failures: int = 0
-    openings: int = 0
     until: float = 0.0
+    seconds: float = OPEN_SECONDS
+    """For how long it opens next."""
 
     @property
     def is_closed(self) -> bool:
@@ -80,15 +82,13 @@ class Breaker:
     def note(self, *, well: bool, now: float) -> None:
         """How a delivery ended, at the receiver's end."""
         if well:
-            self.failures = self.openings = 0
-            self.until = 0.0
+            self.failures, self.until, self.seconds = 0, 0.0, OPEN_SECONDS
             return
         self.failures += 1
         # What was already under way when it opened does not open it again.
         if not self.is_closed and now >= self.until:
-            seconds = min(OPEN_SECONDS * 2**self.openings, LONGEST_OPEN)
-            self.until = now + seconds * random.uniform(1, 1 + JITTER)
-            self.openings += 1
+            self.until = now + self.seconds * random.uniform(1, 1 + JITTER)
+            self.seconds = min(self.seconds * 2, LONGEST_OPEN)
 
 
 @dataclass(slots=True)

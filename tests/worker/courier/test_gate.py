@@ -84,6 +84,18 @@ def test_nobody_waits_for_a_turn_that_is_far_away():
     assert waits[-1] == pytest.approx(LONGEST_TURN)
 
 
+def test_a_burst_that_is_over_leaves_no_long_wait():
+    door = Door(deliveries_per_host=2)
+    door.enter(), door.enter()
+    for _ in range(20_000):
+        door.enter()
+    door.now += LONGEST_TURN
+    door.leave(well=True, seconds=QUICKEST)
+    door.enter()
+
+    assert door.enter() == pytest.approx(QUICKEST / 2 / HASTE)
+
+
 def test_one_that_hangs_is_known_by_those_under_way():
     door = Door(deliveries_per_host=1)
     door.enter()
@@ -167,6 +179,15 @@ def test_each_probe_that_fails_doubles_the_time_up_to_some_minutes():
     for number, wait in enumerate(waits):
         planned = min(OPEN_SECONDS * 2**number, LONGEST_OPEN)
         assert planned <= wait <= planned * (1 + JITTER) + 1
+
+
+def test_a_receiver_that_fails_for_weeks_is_still_probed():
+    door = Door()
+    door.fail(FAILURES)
+
+    waits = [door.probe(well=False) for _ in range(3000)]
+
+    assert waits[-1] <= LONGEST_OPEN * (1 + JITTER) + 1
 
 
 def test_after_a_success_the_times_start_anew():
