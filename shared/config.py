@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     api_keys: str = ""
     """`tenant=key` pairs with commas between, or the path of a JSON file (shared/tenants.py)."""
     webhook_secret: SecretStr = SecretStr("")
-    """`whsec_...`; signs the webhooks of tenants that have no secret of their own."""
+    """`whsec_...`; signs the webhooks of tenants that have no secret of their own. Two with a space
+    between sign both, while one replaces the other."""
 
     outbound_allow: str = ""
     """Hosts or CIDRs, with commas between, that skip the egress guard. Empty in production."""

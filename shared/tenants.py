@@ -57,7 +57,7 @@ class Tenants:
 
     def __init__(self, tenants: list[Tenant], *, default_secret: str = "") -> None:
         self._by_key = {tenant.digest: tenant for tenant in tenants}
-        self._default = [default_secret] if default_secret else []
+        self._default = default_secret.split()
         self._secrets: defaultdict[str, list[str]] = defaultdict(list)
         for tenant in tenants:
             if tenant.webhook_secret:
@@ -67,8 +67,8 @@ class Tenants:
     def read(cls, settings: Settings) -> "Tenants":
         """`tenant=key,...`, or the path of a JSON list; a `ValueError` shows no secret."""
         default_secret = settings.webhook_secret.get_secret_value()
-        if default_secret:
-            secret_key(default_secret)
+        for secret in default_secret.split():
+            secret_key(secret)
         tenants = [Tenant(**entry) for entry in _entries(settings.api_keys)]
         return cls(tenants, default_secret=default_secret)
 

@@ -15,6 +15,8 @@ SECRET_BYTES = range(24, 65)
 DELAYS = (5, 30, 2 * 60, 10 * 60, 30 * 60, 3600, 2 * 3600, 4 * 3600, 8 * 3600)
 """Seconds after each failed attempt; then the results are about to expire."""
 JITTER = 0.2
+PATIENCE = 20 * 3600.0
+"""Seconds, longer than all delays: one that had no turn for so long is given up."""
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds for which a receiver can hold us off."""
 

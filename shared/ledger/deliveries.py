@@ -1,8 +1,12 @@
-"""What a courier does with the ledger: take webhooks that are due, and note what came of them."""
+"""The outbox: couriers take what is due and note what came of it, owners have it replayed."""
 
+import json
 import logging
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
@@ -23,7 +27,9 @@ class Delivery:
     message_id: str
     """The same for every attempt, so that a receiver can drop repeats."""
     attempt: int
-    """1 for the first."""
+    """1 for the first, and for the first after a replay."""
+    age: float
+    """Seconds since the job ended, or since the replay."""
 
 
 class DeliveryLog(BaseModel):
@@ -37,29 +43,54 @@ class DeliveryLog(BaseModel):
     reason: str = ""
 
 
+class DeadLetter(BaseModel):
+    """A job or a webhook that was given up."""
+
+    at: float
+    """Seconds since the epoch."""
+    kind: Literal["job", "webhook"]
+    job_id: int
+    reason: str
+    """JSON: the `Failure` of a job, the last `DeliveryLog` of a webhook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the outbox."""
+
+    waiting: int
+    """Due or not."""
+    seconds: float
+    """For which the first one has been due; 0 when none is."""
+
+
 class Deliveries:
     """The outbox."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
         self._settings = script_settings(settings)
         self._claim = redis.register_script(source("claim_deliveries"))
         self._settle = redis.register_script(source("settle_delivery"))
+        self._put_off = redis.register_script(source("put_off_deliveries"))
+        self._replay = redis.register_script(source("replay_delivery"))
 
     async def claim(self, most: int, *, lease: timedelta) -> list[Delivery]:
         """Up to `most` that are due; each comes back after `lease` unless it is settled."""
         milliseconds = round(lease.total_seconds() * 1000)
         deliveries = []
-        for job_id, message_id, attempts, fields in await self._claim(
+        for job_id, attempts, age, encoded in await self._claim(
             args=[self._settings, most, milliseconds]
         ):
             try:
-                record = read(dict(zip(fields[::2], fields[1::2], strict=True)))
+                fields = json.loads(encoded)
+                record, message_id = read(fields), fields["message_id"]
             except (ValidationError, KeyError):
                 # Perhaps a newer version's: it comes back, and holds up no other.
                 logger.exception("record not readable", extra={"job_id": job_id})
                 continue
             assert record is not None
-            deliveries.append(Delivery(record, message_id, attempts + 1))
+            deliveries.append(Delivery(record, message_id, attempts + 1, age / 1000))
         return deliveries
 
     async def delivered(self, delivery: Delivery, log: DeliveryLog) -> None:
@@ -74,6 +105,36 @@ class Deliveries:
         """No further attempt; it goes to the dead letters."""
         await self._note(delivery, log, "given_up")
 
+    async def put_off(self, deliveries: Iterable[tuple[Delivery, float]]) -> None:
+        """They were not tried; each is due again after so many seconds."""
+        pairs = [(d.record.job.id, int(seconds * 1000)) for d, seconds in deliveries]
+        if pairs:
+            await self._put_off(args=[self._settings, *(value for pair in pairs for value in pair)])
+
+    async def replay(self, job_id: int, tenant: str) -> bool:
+        """Deliver it once more, under the same message id, with as many attempts as a new one.
+
+        False when the tenant has no such job, or its webhook has not been delivered or given up.
+        """
+        return bool(await self._replay(args=[self._settings, job_id, tenant]))
+
+    async def log(self, job_id: int) -> list[DeliveryLog]:
+        """Every attempt to deliver a job's webhook, whoever owns it, the first one first."""
+        entries = await self._redis.lrange(f"attempts:{job_id}", 0, -1)
+        return [DeliveryLog.model_validate_json(entry) for entry in entries]
+
+    async def dead_letters(self, most: int) -> list[DeadLetter]:
+        """Of jobs and webhooks, the newest first."""
+        letters: Any = await self._redis.xrevrange("dead", count=most)
+        return [_dead_letter(number, fields) for number, fields in letters]
+
+    async def backlog(self) -> Backlog:
+        """What waits, by this process's clock."""
+        waiting = await self._redis.zcard("outbox")
+        first: Any = await self._redis.zrange("outbox", 0, 0, withscores=True)
+        overdue = time.time() - first[0][1] / 1000 if first else 0.0
+        return Backlog(waiting, max(0.0, overdue))
+
     async def _note(
         self, delivery: Delivery, log: DeliveryLog, outcome: str, delay: float = 0
     ) -> None:
@@ -86,3 +147,11 @@ class Deliveries:
                 round(delay * 1000),
             ]
         )
+
+
+def _dead_letter(number: str, fields: dict[str, str]) -> DeadLetter:
+    kind: Literal["job", "webhook"] = "webhook" if "webhook" in fields else "job"
+    milliseconds, _, _ = number.partition("-")
+    return DeadLetter(
+        at=int(milliseconds) / 1000, kind=kind, job_id=int(fields[kind]), reason=fields["reason"]
+    )

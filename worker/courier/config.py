@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from shared.config import Duration, Settings
 
@@ -11,9 +14,18 @@ class CourierSettings(Settings):
 
     deliveries: int = 64
     """Webhooks under way at a time."""
+    deliveries_per_host: Annotated[int, Field(ge=1)] = 8
+    """Of them, to one host and port."""
+    deliveries_per_tenant: Annotated[int, Field(ge=1)] = 32
+    """Of them, a tenant's, who may name any number of hosts."""
     poll: Duration = timedelta(milliseconds=500)
     """How soon a webhook is sent that became due without an event, as a retry does."""
     webhook_timeout: Duration = timedelta(seconds=15)
     webhook_connect_timeout: Duration = timedelta(seconds=3)
+    drain: Duration = timedelta(seconds=10)
+    """After SIGTERM, how long deliveries under way may still end before they are put back."""
+    courier_metrics_port: int = 0
+    """Serves Prometheus metrics when not 0."""
+    metrics_host: str = "0.0.0.0"  # noqa: S104 - in a container, where no other address is reached
     ready_file: Path | None = None
     """Written when it is at work."""

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.ledger.deliveries import DeliveryLog
+from shared.ledger.deliveries import Backlog, DeliveryLog
 from tests.jobs import FAILURE, RESULT, make_job
 
 pytestmark = pytest.mark.anyio
@@ -122,3 +122,96 @@ async def test_a_record_that_cannot_be_read_holds_up_no_other(ledger):
 
     assert delivery.record.job == readable.job
     assert ledger.redis.zscore("outbox", str(unreadable.job.id)) is not None
+
+
+async def test_what_was_put_off_comes_back_and_was_no_attempt(ledger):
+    attempt = await _due(ledger)
+    (taken,) = await ledger.deliveries.claim(10, lease=LEASE)
+
+    await ledger.deliveries.put_off([(taken, 3600.0)])
+    assert await ledger.deliveries.claim(10, lease=LEASE) == []
+    await ledger.deliveries.put_off([(taken, 0.0)])
+
+    (again,) = await ledger.deliveries.claim(10, lease=LEASE)
+    assert (again.attempt, again.record.job.id) == (1, attempt.job.id)
+    assert await ledger.deliveries.log(attempt.job.id) == []
+
+
+async def test_one_that_another_courier_delivered_meanwhile_is_not_put_back(ledger):
+    await _due(ledger)
+    (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await ledger.deliveries.delivered(delivery, LOG)
+
+    await ledger.deliveries.put_off([(delivery, 0.0)])
+
+    assert ledger.redis.zcard("outbox") == 0
+
+
+@pytest.mark.parametrize("end", ["delivered", "give_up"])
+async def test_a_replay_has_the_same_id_and_all_attempts_before_it(ledger, end):
+    attempt = await _due(ledger)
+    job_id = attempt.job.id
+    (first,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await getattr(ledger.deliveries, end)(first, LOG)
+
+    assert await ledger.deliveries.replay(job_id, "alice") is True
+
+    (again,) = await ledger.deliveries.claim(10, lease=LEASE)
+    assert (again.message_id, again.attempt) == (first.message_id, 1)
+    assert again.record == first.record
+    await ledger.deliveries.delivered(again, LOG)
+    assert (await ledger.submissions.find(job_id, "alice")).webhook_status == "delivered"
+    assert await ledger.deliveries.log(job_id) == [LOG, LOG]
+
+
+async def test_the_age_of_a_webhook_starts_anew_with_its_replay(ledger):
+    attempt = await _due(ledger)
+    ledger.redis.hincrby(f"job:{attempt.job.id}", "finished", -5_000_000)
+    (first,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await ledger.deliveries.give_up(first, LOG)
+    await ledger.deliveries.replay(attempt.job.id, "alice")
+
+    (again,) = await ledger.deliveries.claim(10, lease=LEASE)
+
+    assert first.age == pytest.approx(5000, abs=60)
+    assert again.age < 60
+
+
+async def test_only_the_owner_replays_and_only_what_is_over(ledger):
+    attempt, silent = await _due(ledger), await ledger.running()
+    ledger.attempts.succeed(silent, RESULT)
+    assert await ledger.deliveries.replay(attempt.job.id, "alice") is False  # not yet tried
+    (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await ledger.deliveries.delivered(delivery, LOG)
+
+    assert await ledger.deliveries.replay(attempt.job.id, "bob") is False
+    assert await ledger.deliveries.replay(silent.job.id, "alice") is False  # has no webhook
+    assert await ledger.deliveries.replay(1, "alice") is False
+    assert ledger.redis.zcard("outbox") == 0
+
+
+async def test_dead_letters_can_be_read_the_newest_first(ledger):
+    first, second = await _due(ledger), await _due(ledger)
+    for delivery in await ledger.deliveries.claim(10, lease=LEASE):
+        await ledger.deliveries.give_up(delivery, LOG)
+    ledger.redis.xadd("dead", {"job": 7, "reason": FAILURE.model_dump_json()})
+
+    job, *webhooks = await ledger.deliveries.dead_letters(10)
+
+    assert (job.kind, job.job_id, job.reason) == ("job", 7, FAILURE.model_dump_json())
+    assert {letter.job_id for letter in webhooks} == {first.job.id, second.job.id}
+    assert {letter.reason for letter in webhooks} == {LOG.model_dump_json()}
+    assert len(await ledger.deliveries.dead_letters(1)) == 1
+
+
+async def test_the_backlog_is_as_old_as_what_is_due_the_longest(ledger):
+    assert await ledger.deliveries.backlog() == Backlog(0, 0.0)
+    attempt, _ = await _due(ledger), await _due(ledger)
+    ledger.redis.zincrby("outbox", -90_000, str(attempt.job.id))
+
+    backlog = await ledger.deliveries.backlog()
+
+    assert backlog.waiting == 2
+    assert backlog.seconds == pytest.approx(90, abs=30)
+    await ledger.deliveries.claim(10, lease=LEASE)
+    assert (await ledger.deliveries.backlog()).seconds == 0

@@ -2,111 +2,26 @@
 
 import json
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 from redis import Redis
 from standardwebhooks import Webhook
 
 from shared.config import Settings
-from shared.webhooks import new_secret
 from tests.jobs import RESULT, make_job
 from tests.ledger import Ledger
-from tests.servers import Reply, http_server, valkey
-
-SECONDS = 20
-SECRET = new_secret()
-LEASE = timedelta(seconds=2)
-
-
-@contextmanager
-def courier(redis_url: str, directory: Path, **settings: object) -> Iterator[subprocess.Popen]:
-    """A courier at work. It polls so seldom that what it does soon, it was told of."""
-    ready = directory / "ready"
-    defaults = {
-        "redis_url": redis_url,
-        "outbound_allow": "127.0.0.1",
-        "webhook_secret": SECRET,
-        "lease": LEASE.total_seconds(),
-        "poll": 3600,
-        "ready_file": ready,
-    }
-    environment = [f"IMG2IMG_{name.upper()}={v}" for name, v in (defaults | settings).items()]
-    with (directory / "courier.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["env", *environment, sys.executable, "-m", "worker.courier"], stdout=log, stderr=log
-        )
-    try:
-        until(ready.exists)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
-
-
-def listeners(redis: Redis) -> int:
-    """Couriers that hear of jobs that end."""
-    return dict(redis.pubsub_numsub("finished"))["finished"]
-
-
-class Receiver:
-    """A client's server; while it is closed its visitors wait, and it counts them."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.open.set()
-        self.inside = self.most = 0
-        self._counting = threading.Lock()
-
-    def __call__(self, request) -> Reply:
-        self._count(1)
-        assert self.open.wait(SECONDS)
-        self._count(-1)
-        return Reply(204)
-
-    def _count(self, change: int) -> None:
-        with self._counting:
-            self.inside += change
-            self.most = max(self.most, self.inside)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    with http_server(receiver) as server:
-        receiver.url, receiver.requests = server.url, server.requests
-        yield receiver
-        receiver.open.set()
-
-
-@pytest.fixture
-def ledger(redis) -> Ledger:
-    return Ledger(redis, Settings(lease=LEASE))
-
-
-def finish(ledger: Ledger, url: str, **fields):
-    """A job whose webhook is due."""
-    job = make_job(webhook=url, **fields)
-    ledger.attempts.succeed(ledger.running(job), RESULT)
-    return job
-
-
-def delivered(ledger: Ledger, *jobs) -> bool:
-    return all(ledger.record(job).webhook_status == "delivered" for job in jobs)
+from tests.servers import valkey
+from tests.worker.courier.running import (
+    LEASE,
+    SECONDS,
+    SECRET,
+    courier,
+    delivered,
+    finish,
+    listeners,
+    until,
+)
 
 
 def test_a_courier_delivers_what_was_due_before_it_came_and_what_ends_meanwhile(
@@ -191,6 +106,46 @@ def test_a_courier_that_is_asked_to_end_finishes_what_is_under_way_and_takes_no_
     assert delivered(ledger, under_way)
     assert not delivered(ledger, too_late)
     assert len(receiver.requests) == 1
+
+
+def test_what_is_under_way_for_too_long_is_put_back_at_once_under_the_same_id(
+    ledger, receiver, valkey_server, tmp_path
+):
+    receiver.open.clear()
+    job = finish(ledger, receiver.url)
+
+    with courier(valkey_server.url, tmp_path, drain=0.1) as process:
+        until(lambda: receiver.inside == 1)
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+    assert ledger.due_in("outbox", job) <= 0
+    receiver.open.set()
+    with courier(valkey_server.url, tmp_path):
+        until(lambda: delivered(ledger, job))
+
+    first, again = receiver.requests
+    assert again.headers["webhook-id"] == first.headers["webhook-id"]
+    assert ledger.redis.llen(f"attempts:{job.id}") == 1
+
+
+def test_a_courier_that_is_killed_leaves_its_deliveries_to_another_under_the_same_id(
+    ledger, receiver, valkey_server, tmp_path
+):
+    receiver.open.clear()
+    job = finish(ledger, receiver.url)
+
+    with courier(valkey_server.url, tmp_path) as process:
+        until(lambda: receiver.inside == 1)
+        process.kill()
+    receiver.open.set()
+    assert 0 < ledger.due_in("outbox", job) <= 30
+    ledger.make_due("outbox", job)
+    with courier(valkey_server.url, tmp_path):
+        until(lambda: delivered(ledger, job))
+
+    first, again = receiver.requests
+    assert again.headers["webhook-id"] == first.headers["webhook-id"]
+    assert again.body == first.body
 
 
 def test_a_courier_outlives_a_redis_that_restarts(receiver, tmp_path):

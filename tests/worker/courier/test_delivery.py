@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
-from standardwebhooks import Webhook
+from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared.egress import Guard, Outbound
 from shared.ledger.connect import connect_for_requests
@@ -133,12 +135,14 @@ def test_any_other_answer_is_tried_again_as_planned(desk, receiver, status):
     assert len(server.requests) == 2
 
 
-def test_a_receiver_that_asks_for_time_gets_it(desk, receiver):
-    job = desk.finished(webhook=receiver(Reply(429, headers={"Retry-After": "900"})).url)
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("asked", "given"), [("900", 900), ("86400", 3600)])
+def test_a_receiver_that_asks_for_time_gets_it_up_to_an_hour(desk, receiver, status, asked, given):
+    job = desk.finished(webhook=receiver(Reply(status, headers={"Retry-After": asked})).url)
 
     desk.deliver_due()
 
-    assert desk.ledger.due_in("outbox", job) == pytest.approx(900, abs=5)
+    assert desk.ledger.due_in("outbox", job) == pytest.approx(given, abs=5)
 
 
 def test_a_receiver_that_fails_once_gets_it_the_second_time(desk, receiver):
@@ -193,6 +197,66 @@ def test_the_attempt_after_the_last_planned_one_gives_up(desk, receiver):
     assert desk.ledger.record(job).webhook_status == "given_up"
     assert desk.ledger.redis.zcard("outbox") == 0
     assert desk.ledger.redis.xlen("dead") == 1
+
+
+def test_a_webhook_is_a_plain_post_of_json(desk):
+    head = asyncio.run(_head_of_a_delivery(desk))
+
+    assert head[0] == "POST /hook?order=7 HTTP/1.1"
+    assert "content-type: application/json" in head
+    assert any(re.fullmatch(r"user-agent: img2img/\S+", line) for line in head)
+
+
+async def _head_of_a_delivery(desk) -> list[str]:
+    """The lines that a receiver reads, in lower case but for the first."""
+    read = asyncio.get_running_loop().create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read.set_result((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await asyncio.to_thread(desk.finished, webhook=f"http://127.0.0.1:{port}/hook?order=7")
+        await asyncio.to_thread(desk.deliver_due)
+        first, *others = (await read).splitlines()
+    return [first, *(line.lower() for line in others)]
+
+
+def test_a_body_that_would_be_too_large_has_short_texts_in_meta_and_says_so(desk, receiver):
+    server = receiver(Reply(204))
+    text, track_id = "🚀" * 2000, "é" * 2000
+    params = make_job().params.model_copy(
+        update={
+            "prompt": text,
+            "negative_prompt": text,
+            "init_image": "https://x.org/" + "a" * 2000,
+        }
+    )
+    job = desk.finished(webhook=server.url, params=params, track_id=track_id)
+
+    desk.deliver_due()
+
+    (request,) = server.requests
+    body = json.loads(request.body)
+    assert len(request.body) <= 20 * 1024
+    assert (body["id"], body["track_id"]) == (job.id, track_id)
+    assert body["output"] == [f"https://img.example.com/{key}" for key in RESULT.keys]
+    assert body["meta"]["prompt"] == text[:64]
+    assert (body["meta"]["seed"], body["meta"]["trimmed"]) == (1, True)
+
+
+def test_a_body_of_usual_size_is_whole(desk, receiver):
+    server, prompt = receiver(Reply(204)), "a red circle " * 150
+    params = make_job().params.model_copy(update={"prompt": prompt})
+    desk.finished(webhook=server.url, params=params)
+
+    desk.deliver_due()
+
+    meta = json.loads(server.requests[0].body)["meta"]
+    assert meta["prompt"] == prompt
+    assert "trimmed" not in meta
 
 
 @pytest.mark.parametrize("track_id", TRACK_IDS, ids=repr)
@@ -251,6 +315,36 @@ def test_a_tenants_own_secret_signs_its_webhooks(desk, receiver, tmp_path):
 
     (request,) = server.requests
     Webhook(own).verify(request.body, request.headers)
+
+
+def test_while_one_secret_replaces_another_both_sign(desk, receiver, tmp_path):
+    old, new = new_secret(), new_secret()
+    server, keys = receiver(Reply(204)), tmp_path / "keys.json"
+    alice = {"tenant": "alice", "key": "key of alice"}
+    keys.write_text(json.dumps([alice | {"webhook_secret": secret} for secret in (old, new)]))
+    desk.finished(webhook=server.url)
+
+    desk.settings = desk.settings.model_copy(update={"api_keys": str(keys)})
+    desk.deliver_due()
+
+    (request,) = server.requests
+    for secret in (old, new):
+        Webhook(secret).verify(request.body, request.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(request.body, request.headers)
+
+
+def test_the_deployments_own_secret_is_replaced_in_the_same_way(desk, receiver):
+    new, server = new_secret(), receiver(Reply(204))
+    desk.finished(webhook=server.url)
+
+    both = SecretStr(f"{new} {SECRET}")
+    desk.settings = desk.settings.model_copy(update={"webhook_secret": both})
+    desk.deliver_due()
+
+    (request,) = server.requests
+    for secret in (SECRET, new):
+        Webhook(secret).verify(request.body, request.headers)
 
 
 def test_without_any_secret_it_goes_out_unsigned(desk, receiver):

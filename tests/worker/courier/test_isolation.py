@@ -1,0 +1,70 @@
+"""Receivers that hang do not slow the others: real sockets, one courier, time-outs made short."""
+
+import statistics
+import time
+import urllib.request
+
+from tests.servers import free_port
+from tests.worker.courier.running import courier, delivered, finish_all, listeners, receiving, until
+from worker.courier.gate import FAILURES
+
+HANGING, GOOD = 200, 60
+
+
+def due_at_once(ledger, jobs) -> float:
+    """Now all of their webhooks are due; when that was."""
+    ids = dict.fromkeys((str(job.id) for job in jobs), 1)
+    ledger.redis.zadd("outbox", ids, xx=True)
+    now = time.monotonic()
+    ledger.redis.publish("finished", jobs[0].id)
+    return now
+
+
+def later(ledger, jobs) -> None:
+    ledger.redis.zadd("outbox", dict.fromkeys((str(job.id) for job in jobs), 1e15), xx=True)
+
+
+def test_two_hundred_to_a_hanging_receiver_do_not_delay_sixty_to_a_good_one(
+    ledger, receiver, valkey_server, tmp_path
+):
+    with receiving() as hanging:
+        hanging.open.clear()
+        stuck = finish_all(ledger, [hanging.url] * HANGING)
+        good = finish_all(ledger, [receiver.url] * GOOD)
+        later(ledger, stuck + good)
+        with courier(valkey_server.url, tmp_path, webhook_timeout=3, drain=0):
+            until(lambda: listeners(ledger.redis) == 1)
+            start = due_at_once(ledger, stuck + good)
+            until(lambda: len(receiver.arrivals) == GOOD)
+
+    waits = [arrival - start for arrival in receiver.arrivals]
+    assert statistics.quantiles(waits, n=20)[-1] <= 1
+    assert hanging.most <= 8
+
+
+def test_deliveries_that_were_put_off_are_no_attempts(ledger, receiver, valkey_server, tmp_path):
+    nowhere = f"http://127.0.0.1:{free_port()}/"
+    failing, good = finish_all(ledger, [nowhere] * 20), finish_all(ledger, [receiver.url])
+    later(ledger, failing)
+
+    port = free_port()
+    with courier(valkey_server.url, tmp_path, courier_metrics_port=port, metrics_host="127.0.0.1"):
+        until(lambda: listeners(ledger.redis) == 1)
+        due_at_once(ledger, failing)
+        until(lambda: all(ledger.due_in("outbox", job) > 2 for job in failing))
+        until(lambda: delivered(ledger, *good))
+        until(lambda: "img2img_webhook_open_breakers 1.0" in metrics(port))
+        counted = metrics(port)
+
+    attempts = [ledger.redis.llen(f"attempts:{job.id}") for job in failing]
+    assert set(attempts) == {0, 1}
+    assert FAILURES <= sum(attempts) < FAILURES + 8
+    assert 'img2img_webhook_deliveries_total{outcome="put_off"}' in counted
+    assert 'img2img_webhook_deliveries_total{outcome="retry"}' in counted
+    assert 'img2img_webhook_deliveries_total{outcome="delivered"} 1.0' in counted
+    assert "img2img_webhook_latency_seconds_count 1.0" in counted
+
+
+def metrics(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        return answer.read().decode()
