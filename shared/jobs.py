@@ -22,12 +22,16 @@ Determinism = Literal["relaxed", "strict"]
 
 
 class JobState(StrEnum):
-    """queued -> running -> succeeded | failed; running -> queued when an attempt is lost."""
+    """queued -> running -> succeeded | failed; running -> queued when an attempt is lost.
+
+    queued | running -> cancelled when its owner, or its deadline, says so.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:

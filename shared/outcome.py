@@ -93,7 +93,7 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
                 "webhook_status": record.webhook_status,
                 "meta": meta(record),
             }
-        case JobState.FAILED:
+        case JobState.FAILED | JobState.CANCELLED:
             assert record.failure is not None
             message = record.failure.message
             return {

@@ -1,16 +1,22 @@
-"""What the front door does with the ledger: submit a job, find it, ask how long it will take."""
+"""What the front door does with the ledger: submit jobs, find and cancel them, ask for the time."""
 
+import hashlib
+import json
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from shared.config import Settings
-from shared.jobs import Job, JobRecord
+from shared.errors import Cancelled
+from shared.jobs import Failure, Job, JobRecord
 from shared.ledger.records import read
 from shared.ledger.scripts import script_settings, source
 from shared.webhooks import new_message_id
+
+CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
 
 
 class Outcome(StrEnum):
@@ -40,6 +46,8 @@ class Submission:
     idempotency_key: str = ""
     digest: str = ""
     """Of the request, to tell a repeat from another request under the same key."""
+    cancel_after: timedelta | None = None
+    """Ends it, unless it has ended by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,11 @@ class Submissions:
         self._redis = redis
         self._settings = script_settings(settings)
         self._submit = redis.register_script(source("submit"))
+        self._cancel = redis.register_script(source("cancel"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
-        job = submission.job
+        job, after = submission.job, submission.cancel_after
         outcome, job_id, waiting, created = await self._submit(
             args=[
                 self._settings,
@@ -103,6 +112,8 @@ class Submissions:
                 job.params.work,
                 submission.most_live,
                 submission.most_waiting,
+                "" if after is None else round(after.total_seconds() * 1000),
+                "" if job.track_id is None else _track(job.track_id),
             ]
         )
         return Receipt(Outcome(outcome), int(job_id), int(waiting), int(created) / 1000)
@@ -112,6 +123,34 @@ class Submissions:
         fields = cast("dict[str, str]", await self._redis.hgetall(f"job:{job_id}"))
         record = read(fields)
         return record if record and record.job.tenant == tenant else None
+
+    async def newest(
+        self, tenant: str, track_id: str | None, *, after: int | None, most: int
+    ) -> list[JobRecord]:
+        """The tenant's jobs, newest first, beginning after the job `after`; all, or of a track_id.
+
+        One that is no text is found by its JSON. The index holds a thousand, for as long as
+        finished jobs are kept.
+        """
+        index = f"jobs:{tenant}" if track_id is None else f"jobs:{tenant}:{_track(track_id)}"
+        first = 0
+        if after is not None:
+            rank = await self._redis.zrevrank(index, str(after))
+            if rank is None:
+                return []
+            first = cast("int", rank) + 1
+        async with self._redis.pipeline(transaction=False) as pipe:
+            ids = await self._redis.zrevrange(index, first, first + most - 1)
+            for job_id in cast("list[str]", ids):
+                pipe.hgetall(f"job:{job_id}")
+            return [record for fields in await pipe.execute() if (record := read(fields))]
+
+    async def cancel(self, job_id: int, tenant: str) -> bool | None:
+        """Whether this call ended the job; None when the tenant has none of that id."""
+        ended = await self._cancel(
+            args=[self._settings, job_id, tenant, CANCELLED.model_dump_json()]
+        )
+        return None if ended is None else bool(ended)
 
     async def live(self, tenant: str) -> int:
         """Jobs of the tenant that wait or run."""
@@ -135,3 +174,9 @@ class Submissions:
         slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
         mean = float(seconds) if seconds else None
         return Load(int(waiting), mean, float(per_work or 0), slots)
+
+
+def _track(track_id: Any) -> str:
+    """A track_id as it is looked up: 5 and "5" are one."""
+    text = track_id if isinstance(track_id, str) else json.dumps(track_id, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
