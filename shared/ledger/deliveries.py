@@ -1,8 +1,9 @@
-"""What a courier does with the ledger: take webhooks that are due, and note what came of them."""
+"""The outbox: couriers take webhooks that are due and note what came of them, owners look."""
 
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
@@ -41,7 +42,9 @@ class Deliveries:
     """The outbox."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
         self._settings = script_settings(settings)
+        self._replay = redis.register_script(source("replay"))
         self._claim = redis.register_script(source("claim_deliveries"))
         self._settle = redis.register_script(source("settle_delivery"))
 
@@ -73,6 +76,19 @@ class Deliveries:
     async def give_up(self, delivery: Delivery, log: DeliveryLog) -> None:
         """No further attempt; it goes to the dead letters."""
         await self._note(delivery, log, "given_up")
+
+    async def log(self, job_id: int) -> list[DeliveryLog]:
+        """The attempts to deliver a job's webhook, the first one first."""
+        entries = cast("list[str]", await self._redis.lrange(f"attempts:{job_id}", 0, -1))
+        return [DeliveryLog.model_validate_json(entry) for entry in entries]
+
+    async def replay(self, job_id: int, tenant: str) -> bool | None:
+        """Make the webhook due once more, under the same message id.
+
+        False: the job has none, or is not over. None: the tenant has no such job.
+        """
+        replayed = await self._replay(args=[self._settings, job_id, tenant])
+        return None if replayed is None else bool(replayed)
 
     async def _note(
         self, delivery: Delivery, log: DeliveryLog, outcome: str, delay: float = 0
