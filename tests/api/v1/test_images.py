@@ -153,13 +153,18 @@ async def test_a_repeated_key_gets_the_first_job(alice, body):
     assert (other.status_code, other.json()["error"]["code"]) == (409, "repeated_key")
 
 
+@pytest.fixture
+def nothing_is_stored(app, monkeypatch):
+    """Or the test fails."""
+    monkeypatch.setattr(app.state.door.store, "put", pytest.fail)
+
+
 @pytest.mark.parametrize("is_served", [False, True])
 async def test_a_dry_run_says_the_cost_and_leaves_nothing(
-    alice, body, redis, request, app, monkeypatch, is_served
+    alice, body, redis, request, nothing_is_stored, is_served
 ):
     if is_served:
         request.getfixturevalue("worker")
-    monkeypatch.setattr(app.state.door.store, "put", pytest.fail)
     sizes = {"width": 512, "height": 512, "samples": 2, "strength": 0.5, "num_inference_steps": 20}
 
     answer = await alice.post("/img2img", json=body | sizes | {"dry_run": True})
