@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from api import errors
+from api import refusals
 from api.config import ApiSettings
 from api.door import Door
 from api.routes import absent, health, images, jobs, models, uploads, v1
@@ -87,7 +87,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
         )
-    errors.install(app, settings)
+    refusals.install(app, settings)
     for routes in (images, jobs, uploads, models, health, absent, v1):
         app.include_router(routes.router)
     return app

@@ -29,6 +29,8 @@ class Dialect:
     """Whether an image-to-image request without a prompt is refused."""
     is_modern: bool = False
     """As from v6 on: errors are flat texts, limits are kept to, an unknown id is a 404."""
+    fetch: str = "/fetch/{id}"
+    """Below the prefix, where a result is; `{id}` is the job's."""
     is_strict: bool = False
     """Whether a number must be a number: "512" is none."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +39,7 @@ class Dialect:
     @property
     def fetch_path(self) -> str:
         """Where a result is fetched; `{id}` is the job's."""
-        return f"{self.prefix}/fetch/{{id}}"
+        return f"{self.prefix}{self.fetch}"
 
 
 V3 = Dialect("v3", "/api/v3", names_model=False)
@@ -98,6 +100,7 @@ V1 = Dialect(
     "/v1",
     needs_prompt=False,
     is_modern=True,
+    fetch="/jobs/{id}",
     is_strict=True,
     defaults={"enhance_prompt": False},
 )

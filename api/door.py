@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from api.add_ons import choose_add_ons
@@ -18,6 +17,7 @@ from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, Unk
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
 from api.requests import ImageRequest
+from api.terms import Place, Wishes
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
@@ -31,29 +31,6 @@ from shared.schedulers import Choice, UnknownScheduler, choose, fitting
 from shared.tenants import Tenant
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a caller asks for beside the job itself."""
-
-    wait: float | None = None
-    """Seconds; None: as the deployment does it."""
-    idempotency_key: str = ""
-    cancel_after: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a job stands among the others of its pool."""
-
-    ahead: int
-    """Jobs that were accepted before it and still wait."""
-    load: Load
-
-    def eta(self, job: Job) -> float:
-        """Seconds until it is done."""
-        return self.load.eta(self.ahead, job.params.work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from api.dialects import Kind
-from api.door import Place
 from api.errors import InvalidFields
 from api.requests import IMAGES, ImageRequest
+from api.terms import Place
 from shared.jobs import JobRecord, JobState
 from shared.outcome import Links, meta
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Header, HTTPException, Response
 
 from api.dependencies import Caller, Fields, FrontDoor
 from api.dialects import DIALECTS, Dialect, Kind
-from api.door import Wishes
 from api.requests import ImageRequest
+from api.terms import Wishes
 from shared.jobs import attempt_prefix
 from shared.object_store import ObjectStore, StoredObject
 

@@ -126,24 +126,26 @@ class Submissions:
 
     async def newest(
         self, tenant: str, track_id: str | None, *, after: int | None, most: int
-    ) -> list[JobRecord]:
-        """The tenant's jobs, newest first, beginning after the job `after`; all, or of a track_id.
+    ) -> tuple[list[JobRecord], int | None]:
+        """The tenant's jobs, newest first, from after the job `after` on, and the next `after`.
 
-        One that is no text is found by its JSON. The index holds a thousand, for as long as
-        finished jobs are kept.
+        All, or those of a track_id; one that is no text is found by its JSON. The index holds a
+        thousand, for as long as finished jobs are kept.
         """
         index = f"jobs:{tenant}" if track_id is None else f"jobs:{tenant}:{_track(track_id)}"
         first = 0
         if after is not None:
             rank = await self._redis.zrevrank(index, str(after))
             if rank is None:
-                return []
+                return [], None
             first = cast("int", rank) + 1
+        ids = cast("list[str]", await self._redis.zrevrange(index, first, first + most - 1))
         async with self._redis.pipeline(transaction=False) as pipe:
-            ids = await self._redis.zrevrange(index, first, first + most - 1)
-            for job_id in cast("list[str]", ids):
+            for job_id in ids:
                 pipe.hgetall(f"job:{job_id}")
-            return [record for fields in await pipe.execute() if (record := read(fields))]
+            records = map(read, await pipe.execute())
+        more = int(ids[-1]) if len(ids) == most else None
+        return [record for record in records if record], more
 
     async def cancel(self, job_id: int, tenant: str) -> bool | None:
         """Whether this call ended the job; None when the tenant has none of that id."""

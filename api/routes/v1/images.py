@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 
 from api.dependencies import Bearer, FrontDoor, Json
 from api.dialects import V1, Kind
-from api.door import Door, Wishes
+from api.door import Door
 from api.errors import InvalidFields
 from api.routes.images import WHAT, asked_wait
 from api.routes.v1.examples import DRY_RUN, QUEUED, SUCCEEDED, answers, request_body
+from api.terms import Wishes
 from api.v1 import deadline, job_body, warnings
 from shared.tenants import Tenant
 

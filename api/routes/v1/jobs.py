@@ -50,11 +50,8 @@ async def list_jobs(
     cursor: Annotated[int | None, Query(ge=1, description="The last `next_cursor`")] = None,
 ) -> dict[str, Any]:
     """The newest jobs first: all that are kept, a thousand at the most, or those of a track_id."""
-    records = await door.submissions.newest(tenant.tenant, track_id, after=cursor, most=limit)
-    return {
-        "jobs": [await _shown(door, record) for record in records],
-        "next_cursor": records[-1].job.id if len(records) == limit else None,
-    }
+    records, more = await door.submissions.newest(tenant.tenant, track_id, after=cursor, most=limit)
+    return {"jobs": [await _shown(door, record) for record in records], "next_cursor": more}
 
 
 @router.get("/jobs/{job_id}", responses=answers("no_such_job", s200=QUEUED))

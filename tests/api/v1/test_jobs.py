@@ -91,6 +91,14 @@ async def test_the_public_api_words_a_cancelled_job_as_failed(alice, submit):
     assert (fetched["status"], fetched["message"]) == ("failed", "Cancelled by its owner")
 
 
+async def test_the_public_api_shows_a_job_of_ours_and_where_to_find_it(alice, submit):
+    job = await submit()
+
+    fetched = (await alice.post(f"http://door/api/v3/fetch/{job['id']}")).json()
+
+    assert (fetched["status"], fetched["fetch_result"]) == ("processing", job["urls"]["self"])
+
+
 async def test_jobs_are_listed_by_track_id_page_by_page(alice, bob, submit):
     jobs = [await submit(track_id=track_id) for track_id in ("a", 7, "a", "a")]
 

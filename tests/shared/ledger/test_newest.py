@@ -8,7 +8,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def newest(ledger, tenant="alice", *, track_id=None, after=None, most=10) -> list[int]:
-    records = await ledger.submissions.newest(tenant, track_id, after=after, most=most)
+    records, _ = await ledger.submissions.newest(tenant, track_id, after=after, most=most)
     return [record.job.id for record in records]
 
 
@@ -26,6 +26,16 @@ async def test_the_newest_come_first_and_a_page_goes_on_where_the_last_one_ended
     assert await newest(ledger, most=2) == [9, 3]
     assert await newest(ledger, after=3) == [5]
     assert await newest(ledger, after=4) == []
+
+
+async def test_a_job_that_has_expired_does_not_end_the_list(ledger):
+    await submit_at_different_times(ledger, *(make_job(id=n) for n in (5, 3, 9)))
+    ledger.redis.delete("job:3")
+
+    records, more = await ledger.submissions.newest("alice", None, after=None, most=2)
+
+    assert ([record.job.id for record in records], more) == ([9], 3)
+    assert await newest(ledger, after=more) == [5]
 
 
 async def test_only_the_tenants_own_are_listed(ledger):
@@ -51,7 +61,7 @@ async def test_a_track_id_is_found_by_its_text(ledger, track_id, asked):
 
 
 async def test_the_index_ends_with_the_jobs_and_holds_no_more_than_a_thousand(ledger):
-    ledger.redis.zadd("jobs:alice", {f"gone:{n}": n for n in range(1000)})
+    ledger.redis.zadd("jobs:alice", {str(10_000 + n): n for n in range(1000)})
     await ledger.submit(make_job(id=1))
 
     assert ledger.redis.zcard("jobs:alice") == 1000
