@@ -10,14 +10,15 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from api import errors
+from api import refusals
 from api.config import ApiSettings
 from api.door import Door
-from api.routes import absent, deletions, health, images, jobs, models, uploads
+from api.routes import absent, deletions, health, images, jobs, models, uploads, v1
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard
 from shared.ledger.connect import connect_for_requests
+from shared.ledger.deliveries import Deliveries
 from shared.ledger.events import end, finished
 from shared.ledger.submissions import Submissions
 from shared.log import set_up_logging
@@ -45,6 +46,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         model=_default_model(settings, registry),
         add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
         submissions=Submissions(redis, settings),
+        deliveries=Deliveries(redis, settings),
         waiting=Waiting(),
         store=store,
         guard=Guard.from_settings(settings),
@@ -87,7 +89,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
         )
-    errors.install(app, errors_as_200=settings.errors_as_200)
-    for routes in (images, jobs, deletions, uploads, models, health, absent):
+    refusals.install(app, settings)
+    for routes in (images, jobs, deletions, uploads, models, health, absent, v1):
         app.include_router(routes.router)
     return app

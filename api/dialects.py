@@ -29,13 +29,17 @@ class Dialect:
     """Whether an image-to-image request without a prompt is refused."""
     is_modern: bool = False
     """As from v6 on: errors are flat texts, limits are kept to, an unknown id is a 404."""
+    fetch: str = "/fetch/{id}"
+    """Below the prefix, where a result is; `{id}` is the job's."""
+    is_strict: bool = False
+    """Whether a number must be a number: "512" is none."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What absent fields mean, where it is not what v3 means by it."""
 
     @property
     def fetch_path(self) -> str:
         """Where a result is fetched; `{id}` is the job's."""
-        return f"{self.prefix}/fetch/{{id}}"
+        return f"{self.prefix}{self.fetch}"
 
 
 V3 = Dialect("v3", "/api/v3", names_model=False)
@@ -91,7 +95,25 @@ DIALECTS = {
 }
 
 
+V1 = Dialect(
+    "v1",
+    "/v1",
+    needs_prompt=False,
+    is_modern=True,
+    fetch="/jobs/{id}",
+    is_strict=True,
+    defaults={"enhance_prompt": False},
+)
+"""Our own: nothing in it is for the sake of older clients (api/v1.py)."""
+
+
+def dialect_named(name: str) -> Dialect:
+    """The version that a job was made by."""
+    return V1 if name == V1.name else DIALECTS[name]
+
+
 def dialect_of(path: str) -> Dialect:
     """The version that a path belongs to; what belongs to none is answered as v3 would."""
-    fitting = [d for d in DIALECTS.values() if path == d.prefix or path.startswith(f"{d.prefix}/")]
+    every = (*DIALECTS.values(), V1)
+    fitting = [d for d in every if path == d.prefix or path.startswith(f"{d.prefix}/")]
     return max(fitting, key=lambda dialect: len(dialect.prefix), default=V3)

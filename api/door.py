@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +12,17 @@ from typing import Any
 from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
-from api.dialects import DIALECTS, Dialect, Kind
+from api.dialects import Dialect, Kind, dialect_named
 from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, UnknownModel
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
 from api.requests import ImageRequest
+from api.terms import Place, Wishes
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
+from shared.ledger.deliveries import Deliveries
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
@@ -41,6 +43,7 @@ class Door:
     """What requests that name no model run."""
     add_ons: AddOns
     submissions: Submissions
+    deliveries: Deliveries
     waiting: Waiting
     store: ObjectStore
     guard: Guard
@@ -51,16 +54,14 @@ class Door:
         tenant: Tenant,
         dialect: Dialect,
         kind: Kind,
-        *,
-        wait: float | None,
-        idempotency_key: str,
-    ) -> dict[str, Any]:
-        """Accept a request for images and answer it, after up to `wait` seconds.
+        wishes: Wishes,
+    ) -> tuple[JobRecord, Place]:
+        """Accept a request for images; where its job stands when it ends or the wait does.
 
         Empties `fields`.
         """
-        job = await self._with_inputs(self._job(fields, tenant, dialect, kind))
-        submission = await self._submission(job, fields, tenant, idempotency_key)
+        job = await self._with_inputs(self._job(fields, tenant, dialect, kind), self._store)
+        submission = await self._submission(job, fields, tenant, wishes)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
         SUBMISSIONS.labels(receipt.outcome).inc()
@@ -68,14 +69,21 @@ class Door:
             await self._discard(job)
         await self._refuse(receipt, tenant, job.pool)
         try:
-            record = await self._wait(
-                receipt.job_id, tenant, self.patience(wait, webhook=job.webhook is not None)
-            )
-            return await self.answer(record)
+            seconds = self.patience(wishes.wait, webhook=job.webhook is not None)
+            record = await self._wait(receipt.job_id, tenant, seconds)
+            return record, await self.place(record)
         except Exception:
             # Accepted: an error would make the caller send the job a second time.
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
             return self._accepted(job, receipt)
+
+    async def try_out(
+        self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind
+    ) -> tuple[Job, Load]:
+        """What `submit` would accept, and how busy its pool is; nothing is stored or recorded."""
+        job = self._job(fields, tenant, dialect, kind)
+        await self._with_inputs(job, lambda image: str(len(decode_base64(image))))
+        return job, await self.submissions.load(job.pool)
 
     def _job(self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
         """The job in these fields; its images are still as they came."""
@@ -105,15 +113,16 @@ class Door:
         return card
 
     async def _submission(
-        self, job: Job, fields: Mapping[str, Any], tenant: Tenant, idempotency_key: str
+        self, job: Job, fields: Mapping[str, Any], tenant: Tenant, wishes: Wishes
     ) -> Submission:
         return Submission(
             job,
             weight=tenant.weight,
             most_live=tenant.most_live,
             most_waiting=self.settings.most_waiting,
-            idempotency_key=idempotency_key,
-            digest=await asyncio.to_thread(_digest, fields) if idempotency_key else "",
+            idempotency_key=wishes.idempotency_key,
+            digest=await asyncio.to_thread(_digest, fields) if wishes.idempotency_key else "",
+            cancel_after=wishes.cancel_after,
         )
 
     async def _wait(self, job_id: int, tenant: Tenant, seconds: float) -> JobRecord:
@@ -133,7 +142,7 @@ class Door:
             raise LookupError(f"job {job_id} was accepted and is gone")
         return record
 
-    def _accepted(self, job: Job, receipt: Receipt) -> dict[str, Any]:
+    def _accepted(self, job: Job, receipt: Receipt) -> tuple[JobRecord, Place]:
         """What is known of an accepted job without asking the ledger again."""
         record = JobRecord(
             job=job.model_copy(update={"id": receipt.job_id}),
@@ -142,32 +151,42 @@ class Door:
             attempts=0,
             created=receipt.created,
         )
-        eta = Load(receipt.waiting, seconds=None, seconds_per_work=0, slots=0).eta(receipt.waiting)
-        return processing(record, eta, DIALECTS[job.dialect], self.settings.public_url)
+        load = Load(receipt.waiting, seconds=None, seconds_per_work=0, slots=0)
+        return record, Place(receipt.waiting, load)
 
-    async def answer(self, record: JobRecord) -> dict[str, Any]:
-        """The job as it stands."""
+    async def place(self, record: JobRecord) -> Place:
+        """Where the job stands now; one that is over, nowhere."""
+        if record.state.is_final:
+            return Place(0, Load(0, seconds=None, seconds_per_work=0, slots=0))
+        load = await self.submissions.load(record.job.pool)
+        return Place(await self.submissions.ahead(record), load)
+
+    def answer(self, record: JobRecord, place: Place) -> dict[str, Any]:
+        """The job as it stands, in the public API's words."""
         if record.state.is_final:
             return outcome(record, self.store.links)
-        load = await self.submissions.load(record.job.pool)
-        eta = load.eta(await self.submissions.ahead(record), record.job.params.work)
-        return processing(record, eta, DIALECTS[record.job.dialect], self.settings.public_url)
+        dialect = dialect_named(record.job.dialect)
+        return processing(record, place.eta(record.job), dialect, self.settings.public_url)
 
-    async def _with_inputs(self, job: Job) -> Job:
-        """The job with its inline images stored and its addresses checked as far as they show."""
+    async def _with_inputs(self, job: Job, keep: Callable[[str], str]) -> Job:
+        """The job with its addresses checked as far as they show, and its inline images kept."""
         params = job.params
-        init_image = params.init_image and await self._input("init_image", params.init_image)
-        mask_image = params.mask_image and await self._input("mask_image", params.mask_image)
+        init_image, mask_image = [
+            image and await self._input(field, image, keep)
+            for field, image in (
+                ("init_image", params.init_image), ("mask_image", params.mask_image),
+            )
+        ]  # fmt: skip
         if job.webhook:
             self._check("webhook", job.webhook)
         params = params.model_copy(update={"init_image": init_image, "mask_image": mask_image})
         return job.model_copy(update={"params": params})
 
-    async def _input(self, field: str, image: str) -> str:
+    async def _input(self, field: str, image: str, keep: Callable[[str], str]) -> str:
         if is_address(image):
             return image if self.store.own_key(image) else self._check(field, image)
         try:
-            return await asyncio.to_thread(self._store, image)
+            return await asyncio.to_thread(keep, image)
         except ValueError as error:
             raise InvalidFields.of(field, str(error)) from None
 

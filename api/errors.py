@@ -1,4 +1,4 @@
-"""Every refusal, as the public API words it, and the handlers that answer with it.
+"""Every refusal, as the public API and our own word it.
 
 ApiError
 ├─ InvalidKey        401
@@ -10,24 +10,19 @@ ApiError
 ├─ TooManyJobs       429, with retry_after
 ├─ RepeatedKey       409
 ├─ NotFinished       409
+├─ NoSuchJob         404, in /v1
+├─ AlreadyOver       409, in /v1
 ├─ NotHere           501
+├─ Fault             500
 └─ Unavailable       503, with retry_after
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from redis.exceptions import RedisError
-from starlette.exceptions import HTTPException
+from fastapi import Request
 
-from api.dialects import Dialect, dialect_of
-from shared.object_store import STORE_ERRORS
-
-log = logging.getLogger(__name__)
+from api.dialects import V1, Dialect
 
 REQUIRED = "is required"
 CHECKLIST = (
@@ -42,6 +37,10 @@ class ApiError(Exception):
     """A refusal: its status, its message, and what else its body has."""
 
     status = 400
+    code = "invalid_request"
+    """Stable, for programs; /v1 shows it."""
+    param: str | None = None
+    """The field that it is about."""
 
     def __init__(self, message: str = "", **extra: Any) -> None:
         super().__init__(message)
@@ -58,6 +57,18 @@ class ApiError(Exception):
         # Older clients read the misspelt name, newer ones the other.
         return {"status": "error", "message": message, "messege": message, **self.extra}
 
+    def v1_body(self, request_id: str, public_url: str) -> dict[str, Any]:
+        """The answer of our own API."""
+        return {
+            "error": {
+                "code": self.code,
+                "param": self.param,
+                "message": self.worded(V1),
+                "request_id": request_id,
+                "docs_url": f"{public_url.rstrip('/')}/v1/errors/{self.code}",
+            }
+        }
+
     @property
     def headers(self) -> dict[str, str]:
         """Retry-After, where the body has it."""
@@ -69,6 +80,7 @@ class InvalidKey(ApiError):
     """No key, or one that is nobody's."""
 
     status = 401
+    code = "invalid_key"
 
     def __init__(self, *, given: bool) -> None:
         super().__init__(tip=CHECKLIST)
@@ -84,9 +96,12 @@ class InvalidKey(ApiError):
 class InvalidFields(ApiError):
     """Fields that cannot be used: name -> what is wrong with it, to be read after the name."""
 
+    code = "invalid_field"
+
     def __init__(self, reasons: Mapping[str, list[str]]) -> None:
         super().__init__(str(reasons))
         self.reasons = reasons
+        self.param = next(iter(reasons), None)
 
     @classmethod
     def of(cls, field: str, reason: str) -> "InvalidFields":
@@ -106,6 +121,9 @@ class InvalidFields(ApiError):
 class UnknownModel(ApiError):
     """A model that is not on the allow-list."""
 
+    code = "unknown_model"
+    param = "model_id"
+
     def worded(self, dialect: Dialect) -> str:
         """See `ApiError`; its message is the id."""
         return f"Model not found: {self.message}" if dialect.is_modern else "Model id not found"
@@ -113,6 +131,8 @@ class UnknownModel(ApiError):
 
 class UnreadableBody(ApiError):
     """Not JSON, not a form."""
+
+    code = "unreadable_body"
 
     def __init__(self) -> None:
         super().__init__("Invalid API Request", tip=CHECKLIST)
@@ -122,6 +142,7 @@ class BodyTooLarge(ApiError):
     """More bytes than a request may have."""
 
     status = 413
+    code = "body_too_large"
 
     def __init__(self, most: int) -> None:
         super().__init__(f"The request must be at most {most // 2**20} MiB")
@@ -131,6 +152,7 @@ class TooManyJobs(ApiError):
     """The tenant has as many jobs as it may have."""
 
     status = 429
+    code = "too_many_jobs"
 
     def __init__(self, most: int, retry_after: int) -> None:
         message = f"Rate limit exceeded. Maximum {most} queued requests allowed."
@@ -141,6 +163,8 @@ class RepeatedKey(ApiError):
     """An idempotency key that came with another request before."""
 
     status = 409
+    code = "repeated_key"
+    param = "Idempotency-Key"
 
     def __init__(self) -> None:
         super().__init__("The Idempotency-Key was used before with another request")
@@ -164,19 +188,48 @@ class NotFinished(ApiError):
         super().__init__("The request is still processing: delete its images when it is done")
 
 
+class NoSuchJob(ApiError):
+    """An id that is unknown, or another tenant's."""
+
+    status = 404
+    code = "no_such_job"
+
+    def __init__(self) -> None:
+        super().__init__("No job of this key has that id, or it has expired")
+
+
+class AlreadyOver(ApiError):
+    """A job that cannot be cancelled any more."""
+
+    status = 409
+    code = "already_over"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The job has {state} already; nothing was changed")
+
+
 class NotHere(ApiError):
     """Something of the public API that this server does not do."""
 
     status = 501
+    code = "not_here"
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} is not available on this server: {reason}")
+
+
+class Fault(ApiError):
+    """Ours; the details are in the log."""
+
+    status = 500
+    code = "internal_error"
 
 
 class Unavailable(ApiError):
     """Something behind the door is away or full: nothing was accepted."""
 
     status = 503
+    code = "unavailable"
 
     def __init__(self, retry_after: int = 5) -> None:
         message = "Service temporarily unavailable. Please try again later."
@@ -191,44 +244,6 @@ def always_200(request: Request, default: bool) -> bool:
     tenant = getattr(request.state, "tenant", None)
     own = tenant.errors_as_200 if tenant else None
     return request.url.path.startswith("/api/") and (default if own is None else own)
-
-
-def install(app: FastAPI, *, errors_as_200: bool) -> None:
-    """Answer every refusal and every fault with a body of the public API."""
-
-    def answer(request: Request, error: ApiError, status: int | None = None) -> JSONResponse:
-        code = 200 if always_200(request, errors_as_200) else status or error.status
-        body = error.body(dialect_of(request.url.path))
-        return JSONResponse(body, code, headers=error.headers)
-
-    async def refused(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ApiError)
-        return answer(request, error)
-
-    async def away(request: Request, error: Exception) -> JSONResponse:
-        log.error("a system behind the door refuses", extra={"error": repr(error)[:300]})
-        return answer(request, Unavailable())
-
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        return answer(request, ApiError(str(error.detail)), error.status_code)
-
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        # The framework's own answer would repeat the whole request, key and images too.
-        assert isinstance(error, RequestValidationError)
-        reasons = {str(e["loc"][-1]): [f"is invalid: {e['msg']}"] for e in error.errors()}
-        return answer(request, InvalidFields(reasons))
-
-    async def fault(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error", exc_info=error)
-        return answer(request, ApiError("Internal server error. Please try again."), 500)
-
-    app.add_exception_handler(ApiError, refused)
-    for kind in (RedisError, *STORE_ERRORS):
-        app.add_exception_handler(kind, away)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, fault)
 
 
 def _sentence(field: str, reason: str) -> str:

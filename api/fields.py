@@ -22,22 +22,34 @@ async def read_fields(request: Request) -> dict[str, Any]:
     return _set(request.query_params) | _set(await _body(request))
 
 
+async def read_json(request: Request) -> dict[str, Any]:
+    """The JSON object in the body, without what is null in it; raises as `read_fields` does."""
+    body = await _bytes(request)
+    fields = _json(body) if body else {}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in ABSENT}
 
 
 async def _body(request: Request) -> Mapping[str, Any]:
-    limited = _limited(request, request.app.state.settings.max_body)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        form = await limited.form(max_part_size=request.app.state.settings.max_body)
+        most = request.app.state.settings.max_body
+        form = await _limited(request, most).form(max_part_size=most)
         return {name: value for name, value in form.items() if isinstance(value, str)}
-    # Not `body()`, which would keep it as long as the caller waits.
-    body = b"".join([chunk async for chunk in limited.stream()]).strip()
+    body = await _bytes(request)
     # curl calls whatever it sends a form.
     if kind == "application/x-www-form-urlencoded" and not body.startswith(b"{"):
         return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     return _json(body) if body else {}
+
+
+async def _bytes(request: Request) -> bytes:
+    limited = _limited(request, request.app.state.settings.max_body)
+    # Not `body()`, which would keep it as long as the caller waits.
+    return b"".join([chunk async for chunk in limited.stream()]).strip()
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -55,6 +55,7 @@ REASONS = {
     "int": "must be a whole number",
     "float": "must be a number",
     "finite": "must be a number",
+    "bool_type": "must be true or false",
     "bool": "must be yes or no",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
@@ -226,7 +227,9 @@ class ImageRequest(BaseModel):
         """The request in these fields; raises InvalidFields that says what is wrong with each."""
         missing = {name: [REQUIRED] for name in _needed(dialect, kind) if name not in fields}
         try:
-            request = cls.model_validate({**dialect.defaults, **fields})
+            request = cls.model_validate(
+                {**dialect.defaults, **fields}, strict=dialect.is_strict or None
+            )
         except ValidationError as error:
             raise InvalidFields(missing | _explain(error)) from None
         if missing:

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """After it the bucket removes images, in whole days. None: they stay."""
     lease: Duration = timedelta(seconds=15)
     max_attempts: int = 3
+    start_within: Duration = timedelta(0)
+    """A job that no worker has taken for so long fails; 0: it waits."""
     publish_ahead: int = 16
     """Messages of a pool that wait in Celery's queue; other jobs wait in their tenant's lane."""
 

@@ -6,6 +6,8 @@ JobError
 ├─ NoPicture        the model made no numbers that could be shown
 ├─ TimedOut         the device did not finish it in time
 ├─ WorkerLost       its worker died, on every attempt
+├─ Cancelled        its owner, or the deadline that came with it, ended it
+├─ NotStarted       no worker took it in time
 └─ InternalError    our fault, after every attempt
 """
 
@@ -48,6 +50,18 @@ class WorkerLost(JobError):
     """Every worker that took the job died with it."""
 
     code = "worker_lost"
+
+
+class Cancelled(JobError):
+    """Ended by its owner, or by the deadline that came with it."""
+
+    code = "cancelled"
+
+
+class NotStarted(JobError):
+    """No worker took it within the time that the deployment sets."""
+
+    code = "not_started"
 
 
 class InternalError(JobError):

@@ -25,12 +25,16 @@ Format = Literal["png", "jpeg", "webp"]
 
 
 class JobState(StrEnum):
-    """queued -> running -> succeeded | failed; running -> queued when an attempt is lost."""
+    """queued -> running -> succeeded | failed; running -> queued when an attempt is lost.
+
+    queued | running -> cancelled when its owner, or its deadline, says so.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:

@@ -24,6 +24,7 @@ ATTEMPTS = 3
 CONNECTIONS = 32
 DELETE_AT_ONCE = 1000
 """Keys in one request: what S3 allows."""
+UPLOAD_TIME = timedelta(hours=1)
 LONGEST_LINK = timedelta(days=7)
 """What S3's signatures allow."""
 
@@ -195,6 +196,19 @@ class ObjectStore:
             case "proxied":
                 _, base = self._bases
         return [f"{base}/{key}" for key in keys]
+
+    def upload_link(self, key: str, content_type: str, size: int) -> str:
+        """Where a client may put an object of exactly this type and size, for an hour."""
+        return self._s3.generate_presigned_url(
+            "put_object",
+            Params={
+                "Bucket": self._bucket,
+                "Key": key,
+                "ContentType": content_type,
+                "ContentLength": size,
+            },
+            ExpiresIn=int(UPLOAD_TIME.total_seconds()),
+        )
 
     @property
     def _bases(self) -> tuple[str, str]:

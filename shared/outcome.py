@@ -98,7 +98,7 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
                 "webhook_status": record.webhook_status,
                 "meta": meta(record),
             }
-        case JobState.FAILED:
+        case JobState.FAILED | JobState.CANCELLED:
             assert record.failure is not None
             return _failed(job_id, record.failure.message)
         case state:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, HTTPException, Response
 from api.dependencies import Caller, Fields, FrontDoor
 from api.dialects import DIALECTS, Dialect, Kind
 from api.requests import ImageRequest
+from api.terms import Wishes
 from shared.jobs import attempt_prefix
 from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject
 
@@ -70,14 +71,8 @@ def _makes(kind: Kind, dialect: Dialect) -> Callable[..., Awaitable[dict[str, An
         prefer: Annotated[str | None, Header()] = None,
         idempotency_key: Annotated[str, Header(max_length=255)] = "",
     ) -> dict[str, Any]:
-        return await door.submit(
-            fields,
-            tenant,
-            dialect,
-            kind,
-            wait=asked_wait(prefer),
-            idempotency_key=idempotency_key,
-        )
+        wishes = Wishes(asked_wait(prefer), idempotency_key)
+        return door.answer(*await door.submit(fields, tenant, dialect, kind, wishes))
 
     return make
 

@@ -25,7 +25,7 @@ def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
         known = int(job_id) if JOB_ID.fullmatch(job_id) else None
         record = known and await door.submissions.find(known, tenant.tenant)
         if record:
-            return await door.answer(record)
+            return door.answer(record, await door.place(record))
         says_ok = not dialect.is_modern or always_200(request, door.settings.errors_as_200)
         return JSONResponse(not_found(known), 200 if says_ok else 404)
 

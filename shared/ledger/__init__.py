@@ -1,6 +1,6 @@
 """The truth about every job, in Redis; only the scripts in `lua/` change it, one round trip each.
 
-submissions   what the front door does: submit, find
+submissions   what the front door does: submit, find, cancel
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 reaper        what nobody may forget: lost workers, due retries, lost messages
@@ -19,8 +19,11 @@ published:{pool}      zset    queued with a message on its way, by the time to l
 gpu.{pool}            list    Celery's queue
 leases                zset    running, by the time the lease ends
 delayed               zset    queued, waiting for another try, by due time
+deadlines             zset    not final, by the time it is cancelled
 outbox                zset    final with an undelivered webhook, by due time
 attempts:{id}         list    delivery log of a job's webhook
+jobs:{tenant}         zset    the tenant's newest jobs, by the time they were accepted;
+                              jobs:{tenant}:{track} those of one track_id
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
 service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
 workers               zset    worker names by the time their record ends; worker:{name} holds it

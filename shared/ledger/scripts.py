@@ -24,5 +24,6 @@ def script_settings(settings: Settings) -> str:
             "lease": round(settings.lease.total_seconds() * 1000),
             "keep": round(settings.keep_jobs.total_seconds() * 1000),
             "max_attempts": settings.max_attempts,
+            "start_within": round(settings.start_within.total_seconds() * 1000),
         }
     )

@@ -1,17 +1,23 @@
-"""What the front door does with the ledger: submit a job, find it, ask how long it will take."""
+"""What the front door does with the ledger: submit jobs, find and cancel them, ask for the time."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from shared.config import Settings
-from shared.jobs import Job, JobRecord
+from shared.errors import Cancelled
+from shared.jobs import Failure, Job, JobRecord
 from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
 from shared.webhooks import new_message_id
+
+CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
 
 
 class Outcome(StrEnum):
@@ -41,6 +47,8 @@ class Submission:
     idempotency_key: str = ""
     digest: str = ""
     """Of the request, to tell a repeat from another request under the same key."""
+    cancel_after: timedelta | None = None
+    """Ends it, unless it has ended by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +93,11 @@ class Submissions:
         self._settings = script_settings(settings)
         self._submit = redis.register_script(source("submit"))
         self._note_deleted = redis.register_script(source("note_deleted"))
+        self._cancel = redis.register_script(source("cancel"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
-        job = submission.job
+        job, after = submission.job, submission.cancel_after
         outcome, job_id, waiting, created = await self._submit(
             args=[
                 self._settings,
@@ -105,6 +114,8 @@ class Submissions:
                 job.params.work,
                 submission.most_live,
                 submission.most_waiting,
+                "" if after is None else round(after.total_seconds() * 1000),
+                "" if job.track_id is None else _track(job.track_id),
             ]
         )
         return Receipt(Outcome(outcome), int(job_id), int(waiting), int(created) / 1000)
@@ -119,6 +130,36 @@ class Submissions:
         """These outputs of the job are no longer there."""
         fields = [f"{DELETED}{key}" for key in keys]
         await self._note_deleted(args=[self._settings, job_id, *fields])
+
+    async def newest(
+        self, tenant: str, track_id: str | None, *, after: int | None, most: int
+    ) -> tuple[list[JobRecord], int | None]:
+        """The tenant's jobs, newest first, from after the job `after` on, and the next `after`.
+
+        All, or those of a track_id; one that is no text is found by its JSON. The index holds a
+        thousand, for as long as finished jobs are kept.
+        """
+        index = f"jobs:{tenant}" if track_id is None else f"jobs:{tenant}:{_track(track_id)}"
+        first = 0
+        if after is not None:
+            rank = await self._redis.zrevrank(index, str(after))
+            if rank is None:
+                return [], None
+            first = cast("int", rank) + 1
+        ids = cast("list[str]", await self._redis.zrevrange(index, first, first + most - 1))
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(f"job:{job_id}")
+            records = map(read, await pipe.execute())
+        more = int(ids[-1]) if len(ids) == most else None
+        return [record for record in records if record], more
+
+    async def cancel(self, job_id: int, tenant: str) -> bool | None:
+        """Whether this call ended the job; None when the tenant has none of that id."""
+        ended = await self._cancel(
+            args=[self._settings, job_id, tenant, CANCELLED.model_dump_json()]
+        )
+        return None if ended is None else bool(ended)
 
     async def live(self, tenant: str) -> int:
         """Jobs of the tenant that wait or run."""
@@ -142,3 +183,9 @@ class Submissions:
         slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
         mean = float(seconds) if seconds else None
         return Load(int(waiting), mean, float(per_work or 0), slots)
+
+
+def _track(track_id: Any) -> str:
+    """A track_id as it is looked up: 5 and "5" are one."""
+    text = track_id if isinstance(track_id, str) else json.dumps(track_id, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,5 +1,5 @@
 -- Stands before every script: the moves between states. Time is Redis's own, in milliseconds.
--- ARGV[1] holds the settings: {template, ahead, lease, keep, max_attempts}.
+-- ARGV[1] holds the settings: {template, ahead, lease, keep, max_attempts, start_within}.
 
 local settings = cjson.decode(ARGV[1])
 local PRIORITY_STEP = 1e14 -- above any number that jobs will reach
@@ -65,6 +65,7 @@ local function conclude(id, state, field, payload, keep)
   local job = redis.call('HMGET', key, 'tenant', 'webhook', 'pool')
   redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
   redis.call('ZREM', 'leases', id)
+  redis.call('ZREM', 'deadlines', id)
   redis.call('SREM', 'live:' .. job[1], id)
   redis.call('PEXPIRE', key, keep or settings.keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
@@ -92,6 +93,38 @@ local function requeue(id, charged, delay, failure)
     pump(redis.call('HGET', key, 'pool'))
   end
   return 'queued'
+end
+
+-- Take a queued job from wherever it waits. A worker would drop its message, but until then that
+-- would count as one of those that wait in Celery's queue.
+local function unqueue(id)
+  local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'generation')
+  local pool, lane = job[1], 'lane:' .. job[1] .. ':' .. job[2]
+  redis.call('ZREM', 'delayed', id)
+  redis.call('ZREM', 'waiting:' .. pool, id)
+  if redis.call('ZREM', lane, id) == 1 and redis.call('ZCARD', lane) == 0 then
+    redis.call('ZREM', 'ring:' .. pool, job[2])
+  end
+  if redis.call('ZREM', 'published:' .. pool, id) == 1 then
+    local task = '"' .. id .. '.' .. job[3] .. '"'
+    for _, message in ipairs(redis.call('LRANGE', 'gpu.' .. pool, 0, -1)) do
+      if message:find(task, 1, true) then redis.call('LREM', 'gpu.' .. pool, 0, message) end
+    end
+  end
+end
+
+-- End a job before its time, unless it is over. A worker that runs it is told when it renews its
+-- lease, and nothing that it still sends is believed.
+local function call_off(id, state, failure)
+  local job = redis.call('HMGET', 'job:' .. id, 'state', 'pool')
+  if job[1] == 'queued' then
+    unqueue(id)
+  elseif job[1] ~= 'running' then
+    return false
+  end
+  conclude(id, state, 'failure', failure)
+  pump(job[2])
+  return true
 end
 
 local function held(id, generation, owner)

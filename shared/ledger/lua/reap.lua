@@ -1,10 +1,15 @@
--- Bring back what was lost: jobs of dead workers, due retries, messages nobody claimed.
--- ARGV: settings, failure to end a job with whose workers all died
--- Returns {leases ended, retries due, messages sent again}
+-- Bring back what was lost: jobs of dead workers, due retries, messages nobody claimed. End what is too late.
+-- ARGV: settings, failures to end a job with: whose workers all died, whose deadline has come, that never started
+-- Returns {leases ended, retries due, messages sent again, jobs called off}
 
 local BATCH = 200
-local failure = ARGV[2]
-local ended, due, again = 0, 0, 0
+local failure, deadline, not_started = ARGV[2], ARGV[3], ARGV[4]
+local ended, due, again, off = 0, 0, 0, 0
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'deadlines', '-inf', now, 'LIMIT', 0, BATCH)) do
+  if call_off(id, 'cancelled', deadline) then off = off + 1 end
+  redis.call('ZREM', 'deadlines', id) -- also of a record that an operator deleted
+end
 
 -- Nobody reaped for a while: Redis was away, and so was everyone who renews. They go first. But not
 -- again right after: couriers that are merely slow would never end a lease.
@@ -30,6 +35,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'delayed', '-inf', now, 'LIMIT',
 end
 
 for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
+  if settings.start_within > 0 then
+    local oldest = now - settings.start_within
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'waiting:' .. pool, '-inf', oldest, 'LIMIT', 0, BATCH)) do
+      -- One that comes back from a lost attempt was started in time.
+      if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and call_off(id, 'failed', not_started) then
+        off = off + 1
+      end
+    end
+  end
   local published = 'published:' .. pool
   -- Fewer messages than published jobs: some were lost. Which, nobody knows; the oldest are sent again.
   local missing = redis.call('ZCARD', published) - redis.call('LLEN', 'gpu.' .. pool)
@@ -41,4 +55,4 @@ for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
   end
   pump(pool)
 end
-return {ended, due, again}
+return {ended, due, again, off}

@@ -1,7 +1,10 @@
 -- Record a job, put it into its tenant's lane and publish what is due: accepted and on its way, or not at all.
 -- ARGV: settings, id, job, tenant, pool, priority, weight, webhook, message id,
---       idempotency key, request digest, work, most live jobs of the tenant, most waiting jobs of the pool
+--       idempotency key, request digest, work, most live jobs of the tenant, most waiting jobs of the pool,
+--       milliseconds until it is cancelled ('' for never), digest of its track_id ('' for none)
 -- Returns {outcome, id, jobs waiting, milliseconds now}
+
+local LISTED = 1000 -- jobs that an index keeps
 
 local id, job, tenant, pool, priority, weight = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
@@ -19,6 +22,7 @@ end
 
 local webhook, message_id, idempotency_key, digest = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local work, most_live, most_waiting = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
+local cancel_after, track = tonumber(ARGV[15]), ARGV[16]
 local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
 
 -- The answer to an earlier try got lost and the client library sent the script again.
@@ -39,6 +43,12 @@ redis.call('HSET', key, 'job', job, 'tenant', tenant, 'pool', pool, 'priority', 
   'webhook', webhook, 'message_id', message_id, 'state', 'queued', 'generation', 1, 'attempts', 0,
   'created', now, 'work', work, 'number', redis.call('INCR', 'numbers'))
 redis.call('SADD', 'live:' .. tenant, id)
+if cancel_after then redis.call('ZADD', 'deadlines', now + cancel_after, id) end
+for _, index in ipairs({'jobs:' .. tenant, track ~= '' and 'jobs:' .. tenant .. ':' .. track or nil}) do
+  redis.call('ZADD', index, now, id)
+  redis.call('ZREMRANGEBYRANK', index, 0, -LISTED - 1)
+  redis.call('PEXPIRE', index, settings.keep)
+end
 if remember then
   redis.call('HSET', remember, 'id', id, 'digest', digest)
   redis.call('EXPIRE', remember, 86400)

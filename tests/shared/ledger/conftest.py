@@ -15,7 +15,7 @@ class Ledger:
     """All sides of the ledger at once."""
 
     def __init__(self, redis, async_redis, settings: Settings) -> None:
-        self.redis = redis
+        self.redis, self.async_redis = redis, async_redis
         self.attempts = Attempts(redis, settings)
         self.submissions = Submissions(async_redis, settings)
         self.deliveries = Deliveries(async_redis, settings)

@@ -9,7 +9,9 @@ from shared.ledger.submissions import Outcome, Submission
 
 MAX_ATTEMPTS = 2
 """Fewer than in earnest, so that many jobs come to their last."""
-FINAL = ("succeeded", "failed")
+ENDS = ("succeeded", "failed")
+"""What an attempt can come to."""
+FINAL = (*ENDS, "cancelled")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Entry:
     attempts: int = 0
     owner: str = ""
     delayed: bool = False
+    started: bool = False
     webhook: str = ""
     """due | taken | waits | delivered | given_up; empty before the end and without an address."""
     deliveries: int = 0
@@ -56,6 +59,10 @@ class Model:
     """Running jobs whose lease has run out."""
     due: set[int] = field(default_factory=set)
     """Delayed jobs whose time has come."""
+    late: set[int] = field(default_factory=set)
+    """Jobs whose deadline has passed."""
+    stale: set[int] = field(default_factory=set)
+    """Jobs that have waited for too long."""
     paused: bool = False
     """Redis was away: the next round of the reaper lets live workers go first."""
     grace: bool = False
@@ -100,7 +107,8 @@ class Model:
         """The number of the attempt, or None when the message meant nothing."""
         entry = self.jobs.get(held.job_id)
         if entry and entry.state == "queued" and entry.generation == held.generation:
-            entry.state, entry.owner = "running", held.owner
+            entry.state, entry.owner, entry.started = "running", held.owner, True
+            self.stale.discard(held.job_id)
             entry.attempts += 1
         elif not self.holds(held):
             return None
@@ -126,8 +134,16 @@ class Model:
             return "stale"
         return self._requeue(self.jobs[held.job_id], charged=charged, delayed=delayed)
 
-    def reap(self) -> tuple[int, int]:
-        """Leases ended and retries due in one round."""
+    def cancel(self, job_id: int, tenant: str) -> bool | None:
+        """Whether that ended it; None for what the tenant has not."""
+        entry = self.jobs.get(job_id)
+        if entry is None or entry.job.tenant != tenant:
+            return None
+        return self._call_off(entry, "cancelled")
+
+    def reap(self) -> tuple[int, int, int]:
+        """Leases ended, retries due and jobs called off in one round."""
+        off = sum(self._call_off(self.jobs[job_id], "cancelled") for job_id in list(self.late))
         self.grace, self.paused = self.grace or self.paused, False
         ended = 0
         if not self.grace:
@@ -138,7 +154,8 @@ class Model:
         for job_id in self.due:
             self.jobs[job_id].delayed = False
         self.due.clear()
-        return ended, due
+        off += sum(self._call_off(self.jobs[job_id], "failed") for job_id in list(self.stale))
+        return ended, due, off
 
     def settle(self, job_id: int, outcome: str) -> None:
         """Note an attempt to deliver, also of a courier that the webhook was taken from."""
@@ -151,9 +168,17 @@ class Model:
             entry.webhook = outcome
             self.dead += outcome == "given_up"
 
+    def _call_off(self, entry: Entry, state: str) -> bool:
+        if entry.state in FINAL:
+            return False
+        self._conclude(entry, state)
+        entry.delayed = False
+        return True
+
     def _conclude(self, entry: Entry, state: str) -> None:
         entry.state = state
-        self.overdue.discard(entry.job.id)
+        for times in (self.overdue, self.due, self.late, self.stale):
+            times.discard(entry.job.id)
         if entry.job.webhook:
             entry.webhook = "due"
 

@@ -27,7 +27,7 @@ from shared.ledger.deliveries import Deliveries, Delivery, DeliveryLog
 from shared.ledger.reaper import Reaper
 from shared.ledger.submissions import Submission, Submissions
 from tests.jobs import FAILURE, RESULT, make_job
-from tests.shared.ledger.model import FINAL, MAX_ATTEMPTS, Held, Model, repeated
+from tests.shared.ledger.model import ENDS, FINAL, MAX_ATTEMPTS, Held, Model, repeated
 
 AHEAD = 2
 POOLS = ("default", "big")
@@ -115,6 +115,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 "digest": st.sampled_from(["d", "e"]),
                 "most_live": st.sampled_from([3, 1000]),
                 "most_waiting": st.sampled_from([4, 1000]),
+                "cancel_after": st.sampled_from([None, LONG]),
             }
         ),
     )
@@ -168,7 +169,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert self.redis.hget(f"job:{attempt.job.id}", "step") == str(step)
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data(), state=st.sampled_from(FINAL))
+    @rule(data=st.data(), state=st.sampled_from(ENDS))
     def finish(self, data, state):
         self._finish(pick(data, self.attempts), state)
 
@@ -181,6 +182,32 @@ class LedgerMachine(RuleBasedStateMachine):
 
         delayed = delay > timedelta(0)
         assert answer == self.model.hand_back(held_by(attempt), charged=charged, delayed=delayed)
+
+    @precondition(lambda self: self.submissions)
+    @rule(data=st.data(), is_owner=st.sampled_from([True, True, True, False]))
+    def cancel(self, data, is_owner):
+        job = pick(data, self.submissions).job
+        tenant = job.tenant if is_owner else "mallory"
+
+        ended = self.others.run(self.others.submissions.cancel(job.id, tenant))
+
+        assert ended is self.model.cancel(job.id, tenant)
+
+    @precondition(lambda self: self.redis.exists("deadlines"))
+    @rule(data=st.data())
+    def a_deadline_passes(self, data):
+        job_id = pick(data, self.redis.zrange("deadlines", 0, -1))
+        self.redis.zadd("deadlines", {job_id: LONG_AGO})
+        self.model.late.add(int(job_id))
+
+    @precondition(lambda self: any(self.model.waiting(pool) for pool in POOLS))
+    @rule(data=st.data())
+    def a_job_has_waited_for_too_long(self, data):
+        job_id = pick(data, [i for i, entry in self.model.jobs.items() if entry.waits])
+        entry = self.model.jobs[job_id]
+        self.redis.zadd(f"waiting:{entry.job.pool}", {str(job_id): LONG_AGO})
+        if not entry.started:
+            self.model.stale.add(job_id)
 
     @precondition(lambda self: self.model.in_state("running"))
     @rule(data=st.data())
@@ -208,12 +235,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.redis.set("reap:grace", LONG_AGO)
         self.model.grace = False
 
-    @precondition(lambda self: self.model.overdue or self.model.due or self.model.paused)
+    @precondition(lambda self: self.model.paused or self._has_late_ones())
     @rule()
     def reap(self):
         reaped = self.others.run(self.others.reaper.reap())
 
-        assert (reaped.leases, reaped.retries) == self.model.reap()
+        assert (reaped.leases, reaped.retries, reaped.called_off) == self.model.reap()
 
     @precondition(lambda self: any(self.model.waiting(pool) for pool in POOLS))
     @rule()
@@ -222,11 +249,11 @@ class LedgerMachine(RuleBasedStateMachine):
         missing = sum(
             max(0, self.redis.zcard(f"published:{p}") - self.redis.llen(f"gpu.{p}")) for p in POOLS
         )
-        nothing_else = not (self.model.overdue or self.model.due)
+        nothing_else = not self._has_late_ones()
 
         reaped = self.others.run(self.others.reaper.reap())
 
-        assert (reaped.leases, reaped.retries) == self.model.reap()
+        assert (reaped.leases, reaped.retries, reaped.called_off) == self.model.reap()
         if nothing_else:
             assert reaped.messages == missing
 
@@ -291,6 +318,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
         assert ids(self.redis.zrange("leases", 0, -1)) == model.in_state("running")
         assert ids(self.redis.zrange("delayed", 0, -1)) == delayed
+        assert all(
+            model.jobs[job_id].state not in FINAL
+            for job_id in ids(self.redis.zrange("deadlines", 0, -1))
+        )
         for tenant in TENANTS:
             assert ids(self.redis.smembers(f"live:{tenant}")) == model.live(tenant)
         assert self.redis.xlen("dead") == model.dead
@@ -324,7 +355,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.model.webhooks("due", "taken", "waits") == set()
         for pattern in ("lane:*", "ring:*", "published:*", "waiting:*", "live:*", "gpu.*"):
             assert self.redis.keys(pattern) == []
-        assert self.redis.exists("leases", "delayed", "outbox") == 0
+        assert self.redis.exists("leases", "delayed", "deadlines", "outbox") == 0
 
     def _new_job(self, **fields: Any) -> Job:
         return make_job(id=len(self.model.jobs) + 1, **fields)
@@ -405,6 +436,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def _pools_with_messages(self) -> list[str]:
         return [pool for pool in POOLS if self.redis.exists(f"gpu.{pool}")]
 
+    def _has_late_ones(self) -> bool:
+        model = self.model
+        return bool(model.overdue or model.due or model.late or model.stale)
+
     def _make_messages_late(self) -> None:
         for pool in POOLS:
             for job_id in self.redis.zrange(f"published:{pool}", 0, -1):
@@ -437,7 +472,7 @@ def asynchronous(valkey_server):
     sides.close()
 
 
-SETTINGS = Settings(publish_ahead=AHEAD, max_attempts=MAX_ATTEMPTS, lease=LONG)
+SETTINGS = Settings(publish_ahead=AHEAD, max_attempts=MAX_ATTEMPTS, lease=LONG, start_within=LONG)
 
 
 def test_whatever_happens_no_job_is_lost_doubled_or_in_two_places(redis, asynchronous):

@@ -1,0 +1,73 @@
+"""The handlers that answer with a refusal, whatever raised it."""
+
+import logging
+from functools import partial
+from http import HTTPStatus
+from secrets import token_hex
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from api.config import ApiSettings
+from api.dialects import V1, dialect_of
+from api.errors import ApiError, Fault, InvalidFields, Unavailable, always_200
+from shared.object_store import STORE_ERRORS
+
+log = logging.getLogger(__name__)
+
+
+def install(app: FastAPI, settings: ApiSettings) -> None:
+    """Answer every refusal and every fault with a body of the public API, or of our own."""
+    answer = partial(_answer, settings=settings)
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)
+        return answer(request, error)
+
+    async def away(request: Request, error: Exception) -> JSONResponse:
+        log.error("a system behind the door refuses", extra={"error": repr(error)[:300]})
+        return answer(request, Unavailable())
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        refusal = ApiError(str(error.detail))
+        refusal.code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        return answer(request, refusal, error.status_code)
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        # The framework's own answer would repeat the whole request, key and images too.
+        assert isinstance(error, RequestValidationError)
+        reasons = {str(e["loc"][-1]): [f"is invalid: {e['msg']}"] for e in error.errors()}
+        return answer(request, InvalidFields(reasons))
+
+    async def fault(request: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", exc_info=error)
+        return answer(request, Fault("Internal server error. Please try again."))
+
+    app.add_exception_handler(ApiError, refused)
+    for kind in (RedisError, *STORE_ERRORS):
+        app.add_exception_handler(kind, away)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, fault)
+
+
+def _answer(
+    request: Request, error: ApiError, status: int | None = None, *, settings: ApiSettings
+) -> JSONResponse:
+    dialect, status = dialect_of(request.url.path), status or error.status
+    if dialect is V1:
+        return _modern_answer(error, status, settings.public_url)
+    if always_200(request, settings.errors_as_200):
+        status = 200
+    return JSONResponse(error.body(dialect), status, headers=error.headers)
+
+
+def _modern_answer(error: ApiError, status: int, public_url: str) -> JSONResponse:
+    request_id = f"req_{token_hex(8)}"
+    log.info("refused", extra={"request_id": request_id, "code": error.code})
+    headers = error.headers | {"X-Request-Id": request_id}
+    return JSONResponse(error.v1_body(request_id, public_url), status, headers=headers)

@@ -1,0 +1,111 @@
+"""What the documentation of `/v1` shows."""
+
+from typing import Any
+
+from api.dialects import Kind
+from api.requests import ImageRequest
+from api.v1 import ERRORS
+
+JOB_ID = 2459942952603423
+IMAGE = {
+    "url": "https://img.example.com/generations/320583cf-a499-4031-8729-c16bf82582e4-0.png",
+    "seed": 42,
+    "unsafe": None,
+}
+QUEUED = {
+    "id": JOB_ID,
+    "status": "queued",
+    "created": "2030-01-31T12:00:00.000+00:00",
+    "model_id": "demo",
+    "track_id": "order-7",
+    "queue": {"position": 3, "reason": "its_turn_comes", "eta": 12.0},
+    "progress": None,
+    "images": [],
+    "seconds": None,
+    "error": None,
+    "parameters": {"prompt": "a cat", "steps": 20, "strength": 0.7, "seeds": [42]},
+    "warnings": ["'promt' is unknown and was ignored; did you mean prompt?"],
+    "urls": {
+        "self": f"https://img.example.com/v1/jobs/{JOB_ID}",
+        "events": f"https://img.example.com/v1/jobs/{JOB_ID}/events",
+    },
+}
+SUCCEEDED = QUEUED | {
+    "status": "succeeded",
+    "queue": None,
+    "images": [IMAGE],
+    "seconds": 1.7,
+    "warnings": [],
+}
+ERROR = {
+    "error": {
+        "code": "invalid_field",
+        "param": "strength",
+        "message": "strength must be at most 1, got 1.4",
+        "request_id": "req_0123456789abcdef",
+        "docs_url": "https://img.example.com/v1/errors/invalid_field",
+    }
+}
+DRY_RUN = {
+    "dry_run": True,
+    "cost": {"megapixel_steps": 3.67},
+    "pool": "default",
+    "has_worker": True,
+    "eta": 4.0,
+    "warnings": [],
+}
+EVENTS = (
+    'event: queued\ndata: {"position": 1, "reason": "its_turn_comes", "eta": 4.0}\n\n'
+    'event: running\ndata: {"step": 7, "steps": 14}\n\n'
+    'event: succeeded\ndata: {"id": 2459942952603423, "status": "succeeded"}\n\n'
+)
+REQUESTS: dict[Kind, dict[str, Any]] = {
+    "text2img": {"prompt": "a cat", "width": 512, "height": 512},
+    "img2img": {
+        "prompt": "a cat",
+        "init_image": "https://example.com/cat.png",
+        "strength": 0.7,
+        "seed": 42,
+        "track_id": "order-7",
+    },
+    "inpaint": {
+        "prompt": "a hat",
+        "init_image": "https://example.com/cat.png",
+        "mask_image": "https://example.com/mask.png",
+    },
+}
+
+Answers = dict[int | str, dict[str, Any]]
+
+
+def answers(*codes: str, **shown: Any) -> Answers:
+    """What a route answers, by HTTP status: examples, and the errors that it has of its own."""
+    documented: Answers = {
+        int(status.removeprefix("s")): {
+            "description": "As in the example.",
+            "content": {"application/json": {"example": example}},
+        }
+        for status, example in shown.items()
+    }
+    for code in ("invalid_key", "unavailable", *codes):
+        status, meaning = ERRORS[code]
+        example = {"error": ERROR["error"] | {"code": code, "param": None, "message": meaning}}
+        documented[status] = {
+            "description": meaning,
+            "content": {"application/json": {"example": example}},
+        }
+    return documented
+
+
+def json_body(example: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A body that a route reads itself, as OpenAPI describes it."""
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def request_body(kind: Kind) -> dict[str, Any]:
+    """The body of a request for images."""
+    schema = ImageRequest.model_json_schema(by_alias=False)
+    dry_run = {"type": "boolean", "description": "Only check, and say what it would cost"}
+    schema["properties"] |= {"dry_run": dry_run}
+    return json_body(REQUESTS[kind], schema)
