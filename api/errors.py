@@ -174,6 +174,7 @@ class NotFound(ApiError):
     """Nothing of that name, or another tenant's: the answer is the same."""
 
     status = 404
+    code = "not_found"
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} not found")
@@ -183,6 +184,7 @@ class NotFinished(ApiError):
     """What is asked for can be done when the job has ended."""
 
     status = 409
+    code = "not_finished"
 
     def __init__(self) -> None:
         super().__init__("The request is still processing: delete its images when it is done")
