@@ -1,5 +1,7 @@
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +16,16 @@ OTHER_KEY = "secret-of-bob"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Stands for the door's submissions and takes none."""
+
+    fault: Exception
+
+    async def submit(self, submission: Any) -> Any:
+        raise self.fault
 
 
 @pytest.fixture
