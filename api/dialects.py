@@ -1,7 +1,7 @@
 """What differs between the public API's versions: a table of values, not a tree of ifs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal["text2img", "img2img", "inpaint"]
@@ -9,8 +9,6 @@ Kind = Literal["text2img", "img2img", "inpaint"]
 
 KINDS: dict[str, Kind] = {"/text2img": "text2img", "/img2img": "img2img", "/inpaint": "inpaint"}
 """By the paths that most versions have."""
-ENTERPRISE = tuple(f"/api/v1/enterprise{room}" for room in ("", "/images", "/txt2img"))
-"""Documents and clients disagree where it is."""
 KARRAS = {"use_karras_sigmas": "yes"}
 
 
@@ -43,6 +41,34 @@ class Dialect:
 
 
 V3 = Dialect("v3", "/api/v3", names_model=False)
+REALTIME = Dialect(
+    "v6-realtime",
+    "/api/v6/realtime",
+    names_model=False,
+    is_modern=True,
+    defaults={"safety_checker": "no"},
+)
+EDITING = Dialect(
+    "v6-editing",
+    "/api/v6/image_editing",
+    kinds={"/inpaint": "inpaint"},
+    names_model=False,
+    is_modern=True,
+)
+COMPANY = Dialect("enterprise", "/api/v1/enterprise", is_modern=True, defaults=KARRAS)
+ENTERPRISE = {
+    f"{COMPANY.prefix}{room}": replace(
+        like, name=f"{COMPANY.name}{room}".replace("/", "-"), prefix=f"{COMPANY.prefix}{room}"
+    )
+    for room, like in {
+        "": COMPANY,
+        "/images": COMPANY,
+        "/txt2img": COMPANY,
+        "/realtime": REALTIME,
+        "/image_editing": EDITING,
+    }.items()
+}
+"""By prefix: documents and clients disagree where it is."""
 
 DIALECTS = {
     dialect.name: dialect
@@ -58,20 +84,9 @@ DIALECTS = {
             is_modern=True,
             defaults={**KARRAS, "safety_checker": "no"},
         ),
-        Dialect(
-            "v6-realtime",
-            "/api/v6/realtime",
-            names_model=False,
-            is_modern=True,
-            defaults={"safety_checker": "no"},
-        ),
-        Dialect(
-            "v6-editing",
-            "/api/v6/image_editing",
-            kinds={"/inpaint": "inpaint"},
-            names_model=False,
-            is_modern=True,
-        ),
+        REALTIME,
+        EDITING,
+        replace(EDITING, name="v1-editing", prefix="/api/v1/image_editing"),
         Dialect(
             "v7",
             "/api/v7/images",
@@ -82,15 +97,7 @@ DIALECTS = {
             },
             is_modern=True,
         ),
-        *(
-            Dialect(
-                prefix.removeprefix("/api/v1/").replace("/", "-"),
-                prefix,
-                is_modern=True,
-                defaults=KARRAS,
-            )
-            for prefix in ENTERPRISE
-        ),
+        *ENTERPRISE.values(),
     )
 }
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from annotated_types import Ge, Le
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -145,7 +146,7 @@ class ImageRequest(BaseModel):
     height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
         None
     )
-    samples: Annotated[int, Field(ge=1, description="Images, 1 to 4; more counts as 4")] = 1
+    samples: Annotated[int, Field(description="Images, 1 to 4; more counts as 4")] = 1
     num_inference_steps: Annotated[
         int,
         Field(
@@ -306,7 +307,7 @@ class ImageRequest(BaseModel):
 
     def _samples(self, card: ModelCard, dialect: Dialect) -> int:
         most = min(MOST_SAMPLES, card.limits.max_samples)
-        if dialect.is_modern and self.samples > most:
+        if self.samples < 1 or (dialect.is_modern and self.samples > most):
             raise InvalidFields.of("samples", f"must be between 1 and {most}, got {self.samples}")
         # Older clients ask for more than there is and expect the most there is.
         return min(self.samples, most)
@@ -344,9 +345,27 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
     return reasons
 
 
+def _bounded() -> dict[str | int, str]:
+    """Fields of two bounds, by any of their names -> what they must be."""
+    texts: dict[str | int, str] = {}
+    for name, field in ImageRequest.model_fields.items():
+        low = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
+        high = [bound.le for bound in field.metadata if isinstance(bound, Le)]
+        alias = field.validation_alias
+        names = alias.choices if isinstance(alias, AliasChoices) else [name]
+        if low and high:
+            texts |= dict.fromkeys(map(str, names), f"must be between {low[0]} and {high[0]}")
+    return texts
+
+
+BOUNDED = _bounded()
+
+
 def _reason(entry: ErrorDetails) -> str:
     """What is wrong, to be read after the field's name."""
     kind = entry["type"]
+    if kind in ("greater_than_equal", "less_than_equal") and entry["loc"][0] in BOUNDED:
+        return BOUNDED[entry["loc"][0]]
     text = REASONS.get(kind) or REASONS.get(kind.partition("_")[0])
     if text is None:
         return entry["msg"].removeprefix("Value error, ")

@@ -39,6 +39,7 @@ ERRORS = {
     "no_such_job": (404, "The id is unknown, expired, or another key's."),
     "method_not_allowed": (405, "The path is right, the method is not."),
     "already_over": (409, "The job cannot be cancelled any more."),
+    "not_finished": (409, "The job has to end first."),
     "repeated_key": (409, "The Idempotency-Key came with another request within the last day."),
     "body_too_large": (413, "The request has too many bytes."),
     "too_many_jobs": (429, "The key has as many live jobs as it may have; see Retry-After."),

@@ -8,6 +8,11 @@ from redis import Redis
 from tests.servers import Nanio, Valkey, nanio, valkey
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "write what the API answers now into tests/api/golden"
+    parser.addoption("--rewrite-golden", action="store_true", help=text)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

@@ -1,6 +1,8 @@
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -36,6 +38,16 @@ def store_made_once(monkeypatch, made) -> None:
         return made[key]
 
     monkeypatch.setattr(ObjectStore, "connect", connect_once)
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Stands for the door's submissions and takes none."""
+
+    fault: Exception
+
+    async def submit(self, submission: Any) -> Any:
+        raise self.fault
 
 
 @pytest.fixture
