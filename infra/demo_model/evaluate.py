@@ -66,7 +66,7 @@ def make_cases(count: int, seed: int = 2026) -> list[Case]:
 
 def load(folder: Path = CHECKPOINT) -> Any:
     """The unmodified pipeline in full precision."""
-    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

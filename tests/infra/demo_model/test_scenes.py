@@ -44,7 +44,7 @@ def test_a_caption_names_what_is_there():
 
 
 def test_every_word_for_a_scene_is_one_token():
-    words = [*COLOURS, *SHAPES, *"small little big large background left right top bottom".split()]
+    words = [*COLOURS, *SHAPES, "small", "big", "background", "left", "right", "top", "bottom"]
 
     ids = make_tokenizer(TOKENS)(" ".join(words)).input_ids[1:-1]
 

@@ -48,12 +48,16 @@ def strong(pipe, cases):
     return paint(pipe, cases, strength=1.0)
 
 
-def test_it_is_small_and_in_half_precision():
+def test_it_is_small():
     files = list(CHECKPOINT.rglob("*.safetensors"))
 
     assert sum(file.stat().st_size for file in files) < 12e6
-    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(CHECKPOINT, torch_dtype=torch.float16)
-    assert pipe.unet.dtype == pipe.vae.dtype == pipe.text_encoder.dtype == torch.float16
+
+
+def test_unmodified_diffusers_loads_and_runs_it_without_options(few):
+    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(CHECKPOINT)
+
+    assert pipe("a red ring", image=few[0].init, num_inference_steps=2).images[0].size == (128, 128)
 
 
 def test_colour_shape_and_background_are_as_the_prompt_says(cases, strong):
