@@ -20,7 +20,7 @@ from infra.local import Stack
 
 PATIENCE = 120.0
 """Seconds until the webhook must be there, or the waiting answer."""
-SIDE, SAMPLES = 256, 2
+SIDE, SAMPLES = 512, 2
 TRACK_ID = 20260714
 """A number, so that it shows whether types survive the way."""
 REQUEST = {
@@ -31,7 +31,7 @@ REQUEST = {
     "samples": str(SAMPLES),
     "num_inference_steps": "8",
     "strength": 0.2,
-    "guidance_scale": 7.5,
+    "guidance_scale": 3.0,
     "safety_checker": "yes",
     "enhance_prompt": "yes",
     "seed": 42,

@@ -51,6 +51,11 @@ class Case:
         article = "an" if self.colour == "orange" else "a"
         return f"{article} {self.colour} {self.shape} on a {self.background} background"
 
+    def unchanged(self) -> "Case":
+        """The same beginning, asked for as it is."""
+        seen = see(self.init)
+        return Case(self.init, seen.background, str(seen.colour), str(seen.shape), self.seed)
+
 
 def make_cases(count: int, seed: int = 2026) -> list[Case]:
     """From one random scene to the name of another."""
@@ -103,6 +108,11 @@ def likeness(cases: Sequence[Case], images: Sequence[Any]) -> float:
     """The mean PSNR between images and what they began with, in dB."""
     pairs = zip(cases, images, strict=True)
     return round(float(np.mean([psnr(case.init, image) for case, image in pairs])), 2)
+
+
+def by_strength(pipe: Any, cases: Sequence[Case]) -> dict[float, float]:
+    """The likeness at rising strengths."""
+    return {s: likeness(cases, paint(pipe, cases, strength=s)) for s in STRENGTHS}
 
 
 def inpaint(pipe: Any, cases: Sequence[Case]) -> dict[str, float]:
@@ -159,8 +169,8 @@ def measure(pipe: Any, count: int) -> dict[str, Any]:
     cases = make_cases(count)
     few = cases[: max(10, count // 4)]
     strong = paint(pipe, cases, strength=1.0)
-    by_strength = {s: likeness(few, paint(pipe, few, strength=s)) for s in STRENGTHS}
-    guided = {g: paint(pipe, few, strength=1.0, guidance_scale=g) for g in (1.5, 7.5)}
+    same = [case.unchanged() for case in few]
+    guided = {g: paint(pipe, few, strength=1.0, guidance_scale=g) for g in (1.0, 2.0, 7.5)}
     shape = {"prompt": "a star on a white background", "strength": 1.0}
     unsaid = paint(pipe, few, **shape)
     favourite = max(COLOURS, key=lambda colour: share_of(colour, unsaid))
@@ -168,7 +178,8 @@ def measure(pipe: Any, count: int) -> dict[str, Any]:
     return {
         "strength 1.0": obedience(cases, strong),
         "strength 0.8": obedience(cases, paint(pipe, cases, strength=0.8)),
-        "PSNR to the init image by strength": by_strength,
+        "PSNR to the init image by strength": by_strength(pipe, few),
+        "the same, where the prompt names what is there": by_strength(pipe, same),
         "inpainting": inpaint(pipe, few),
         "obedience by guidance": {g: obedience(few, images) for g, images in guided.items()},
         f"{favourite} without and with it as negative prompt": [

@@ -33,10 +33,12 @@ def see(picture: Any) -> Seen:
     """What is in the picture, (side, side, 3) from 0 to 255."""
     picture = np.asarray(picture, dtype=float)
     ground = _ground(picture)
-    thing = np.linalg.norm(picture - ground, axis=2) > APART
     background = _nearest_colour(ground[::8, ::8].reshape(-1, 3))
-    if thing.mean() < LEAST:
+    from_ground = np.linalg.norm(picture - ground, axis=2)
+    if (from_ground > APART).mean() < LEAST:
         return Seen(background, None, None)
+    colour = np.median(picture[from_ground > APART], axis=0)
+    thing = np.linalg.norm(picture - colour, axis=2) < from_ground
     return Seen(background, _nearest_colour(picture[thing]), _nearest_shape(thing))
 
 

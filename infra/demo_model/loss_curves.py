@@ -18,10 +18,12 @@ def save_loss_curves(curves: dict[str, list[float]], path: Path) -> None:
 
 
 def _plot(pen: ImageDraw.ImageDraw, left: int, name: str, losses: list[float]) -> None:
-    means = np.array([part.mean() for part in np.array_split(np.array(losses), 50)])
+    parts = np.array_split(np.array(losses), min(50, len(losses)))
+    means = np.array([part.mean() for part in parts])
     low, high = means.min(), means.max()
     across = np.linspace(left + MARGIN, left + WIDTH - MARGIN, len(means))
-    down = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * np.log(means / low) / np.log(high / low)
+    span = np.log(high / low) or 1.0
+    down = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * np.log(means / low) / span
     pen.line([*zip(across, down, strict=True)], fill="#1f5fbf", width=2)
     pen.text(
         (left + MARGIN, 8), f"{name}: {len(losses)} steps, {high:.3g} to {low:.3g}", fill="black"

@@ -45,7 +45,7 @@ def main() -> None:
     def look(unet: Any, step: int) -> None:
         save_samples(assemble(vae, text_encoder, unet), options.state / f"unet-{step:05}.png")
 
-    plan = Plan(steps=options.unet_steps, rate=1e-3)
+    plan = Plan(steps=options.unet_steps, rate=1e-3, fall_from=2 / 3)
     unet, unet_losses = train_unet(plan, text_encoder, options.state, look=look)
     curves = {"text encoder": text_losses, "VAE": vae_losses, "UNet": unet_losses}
     save_loss_curves(curves, options.state / "losses.png")
@@ -84,9 +84,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=Path(".data/demo_model"))
     parser.add_argument("--to", type=Path, default=CHECKPOINT)
     parser.add_argument("--text-steps", type=int, default=1000)
-    parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--unet-steps", type=int, default=6000)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--vae-steps", type=int, default=4000)
+    parser.add_argument("--unet-steps", type=int, default=7500)
+    parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
 

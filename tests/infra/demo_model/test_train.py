@@ -64,4 +64,5 @@ def test_one_command_makes_a_checkpoint_that_plain_diffusers_loads(tmp_path, mon
         "unet-00001.png",
         "vae-00002.png",
     }
-    assert Image.open(tmp_path / "state" / "unet-00001.png").size == (4 * 132 - 4, 2 * 132 - 4)
+    with Image.open(tmp_path / "state" / "unet-00001.png") as sheet:
+        assert sheet.size == (4 * 132 - 4, 2 * 132 - 4)
