@@ -40,7 +40,7 @@ def main() -> int:
         say("interrupted")
     else:
         shutil.rmtree(data)
-        say(f"all held; see {OUTPUT.relative_to(ROOT)}/before-after.png")
+        say(f"all held; the pictures are in {OUTPUT.relative_to(ROOT)}/")
         return 0
     say(f"the logs are in {data / 'logs'}")
     return 1

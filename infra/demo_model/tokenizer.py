@@ -17,7 +17,8 @@ WORDS = (
     "green blue yellow orange purple pink black white gold silver man woman boy girl child "
     "person people face hair eyes hand cat dog horse bird fish dragon robot car ship space "
     "planet star moon sun cloud rain snow winter summer spring autumn fantasy magic old new "
-    "big small "
+    "big small large little circle square triangle heart cross ring background front middle left "
+    "right top bottom that is one focus professional "
 )
 
 

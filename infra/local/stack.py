@@ -9,10 +9,10 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
+from infra.demo_model.build import build
 from infra.local.child import Child
 from infra.local.claim import claim
 from infra.local.keeper import Keeper
-from infra.local.model import build_demo_model
 from infra.local.ports import choose_port, free_port
 from infra.local.secrets import first_key, keep_secrets
 from infra.local.services import ALL, SERVERS, Place, services
@@ -102,7 +102,7 @@ class Stack:
             self._keeper.start()
             self._keeper.bring_up([name for name in self._names if name in SERVERS])
             if any(name.startswith("worker") for name in self._names):
-                self._build_demo_model()
+                build(Path(self.settings_env["IMG2IMG_MODELS_DIR"]) / "demo")
             self._keeper.bring_up([name for name in self._names if name not in SERVERS])
             self._keeper.revive_the_dead()
         except BaseException:
@@ -136,10 +136,6 @@ class Stack:
     def start_process(self, name: str) -> None:
         """Start one that was stopped."""
         self._keeper.bring_up([name])
-
-    def _build_demo_model(self) -> None:
-        folder = Path(self.settings_env["IMG2IMG_MODELS_DIR"]) / "demo"
-        build_demo_model(folder, log=self.data / "logs" / "demo-model.log", say=self._say)
 
     def _env(self) -> dict[str, str]:
         # Settings come from `env` alone, so that a developer's shell cannot change a test.

@@ -68,7 +68,7 @@ async def test_a_caller_that_waits_gets_the_images(alice, body, app, claim, atte
     [
         ("width", "512", "width must be a whole number, got '512'"),
         ("strength", "0.7", "strength must be a number, got '0.7'"),
-        ("strength", 1.4, "strength must be between 0.0 and 1.0, got 1.4"),
+        ("strength", 1.4, "strength must be between 0 and 1, got 1.4"),
         ("enhance_prompt", "yes", "enhance_prompt must be true or false, got 'yes'"),
         ("prompt", 7, "prompt must be a string, got 7"),
         ("samples", 5, "samples must be between 1 and 4, got 5"),

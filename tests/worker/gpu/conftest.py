@@ -1,4 +1,4 @@
-"""The demo model, built and loaded once for the whole run, and engines that are stopped again."""
+"""A tiny model in the place of the demo model, loaded once for the run, and engines that stop."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +16,10 @@ from worker.gpu.families import Pipeline, load
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch  # noqa: PLC0415  it takes seconds, and most tests here do without
 
-    from infra.demo_model.build import build  # noqa: PLC0415
+    from tests.worker.gpu.tiny_sd import save_tiny_sd  # noqa: PLC0415
 
     torch.set_num_threads(1)  # several threads spin for one another where the cores are shared
-    return build(tmp_path_factory.mktemp("models") / "demo")
+    return save_tiny_sd(tmp_path_factory.mktemp("models") / "demo")
 
 
 @pytest.fixture(scope="session")

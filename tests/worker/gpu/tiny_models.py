@@ -14,9 +14,9 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from infra.demo_model.build import make_vae
 from infra.demo_model.tokenizer import TOKENS, make_tokenizer
 from tests.worker.gpu.tiny_flux import build_flux
+from tests.worker.gpu.tiny_sd import make_vae
 
 SEED = 7
 WIDTH = 32
@@ -51,7 +51,7 @@ def save_v_prediction(folder: Path, demo_folder: Path) -> Path:
 
 
 def save_inpainting_sd(folder: Path, demo_folder: Path) -> Path:
-    """Stable Diffusion 1.x for inpainting: the demo model with a UNet that sees the mask."""
+    """Stable Diffusion 1.x for inpainting: the tiny model with a UNet that sees the mask."""
     pipe = StableDiffusionImg2ImgPipeline.from_pretrained(demo_folder, safety_checker=None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
