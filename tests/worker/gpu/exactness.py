@@ -19,12 +19,12 @@ import diffusers
 import torch
 import transformers
 
-from infra.demo_model.build import build
 from infra.local.child import ROOT
 from shared.schedulers import SCHEDULERS
 from tests.worker.gpu.mixes import MODELS, Stage, Verdict, card_of, family_of, judge, mix
 from tests.worker.gpu.plain import EXACT, OWN, Plain
 from tests.worker.gpu.tiny_models import save
+from tests.worker.gpu.tiny_sd import save_tiny_sd
 from worker.gpu.families import load
 
 PAGE = ROOT / "infra" / "docs" / "engine.md"
@@ -54,7 +54,7 @@ def main() -> int:
 
 def measure(folder: Path, count: int) -> Iterator[list[Verdict]]:
     """Every sample of every mix."""
-    demo = build(folder / "demo")
+    demo = save_tiny_sd(folder / "demo")
     folders = {model: save(folder / model, model, demo) for model in MODELS}
     plains = {model: Plain(source, family_of(model)) for model, source in folders.items()}
     stage = Stage({model: load(card_of(model, at), "cpu") for model, at in folders.items()})

@@ -10,7 +10,6 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
-from infra.demo_model.build import make_vae
 from shared.add_ons import AddOn
 from shared.errors import BadInput
 from shared.models import ModelCard
@@ -24,6 +23,7 @@ from tests.worker.gpu.plain import (
     run,
 )
 from tests.worker.gpu.tiny_add_ons import ldm_names, save
+from tests.worker.gpu.tiny_sd import make_vae
 from worker.gpu.families import load
 from worker.gpu.families.device import globals_guarded
 from worker.gpu.families.vaes import FILES_KEPT

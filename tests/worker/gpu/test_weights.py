@@ -12,7 +12,6 @@ import pytest
 import torch
 from accelerate import init_empty_weights
 
-from infra.demo_model.build import make_unet
 from shared.checkpoints import MANIFEST, Manifest
 from shared.models import ModelCard
 from tests.worker.gpu.fakes import make_sample
@@ -20,6 +19,7 @@ from tests.worker.gpu.plain import picture, run
 from tests.worker.gpu.single_file import save_configs, save_single_file
 from tests.worker.gpu.tiny_flux import build_flux
 from tests.worker.gpu.tiny_models import save_sdxl
+from tests.worker.gpu.tiny_sd import make_unet
 from worker.gpu.families import load
 from worker.gpu.families.device import globals_guarded, on_device
 from worker.gpu.families.memory import DeviceMemory
