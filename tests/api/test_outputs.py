@@ -47,8 +47,8 @@ async def test_temporary_outputs_will_be_in_another_folder(client, request_body)
     [
         ("output_format", "gif", "must be 'png', 'jpeg' or 'webp', got 'gif'"),
         ("output_format", 7, "must be 'png', 'jpeg' or 'webp', got 7"),
-        ("quality", "0", "must be at least 1, got '0'"),
-        ("quality", 101, "must be at most 100, got 101"),
+        ("quality", "0", "must be between 1 and 100, got '0'"),
+        ("quality", 101, "must be between 1 and 100, got 101"),
         ("quality", "best", "must be a whole number, got 'best'"),
         ("temp", "perhaps", "must be yes or no, got 'perhaps'"),
     ],
