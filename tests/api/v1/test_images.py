@@ -153,6 +153,19 @@ async def test_a_repeated_key_gets_the_first_job(alice, body):
     assert (other.status_code, other.json()["error"]["code"]) == (409, "repeated_key")
 
 
+async def test_a_key_that_comes_to_another_path_is_with_another_request(alice, client, body):
+    headers = {"Idempotency-Key": "k"}
+    everywhere = body | {"key": KEY, "model_id": "demo"}
+    await alice.post("/img2img", json=everywhere, headers=headers)
+
+    others = [
+        await alice.post("/text2img", json=everywhere, headers=headers),
+        await client.post("/api/v6/images/img2img", json=everywhere, headers=headers),
+    ]
+
+    assert [answer.status_code for answer in others] == [409, 409]
+
+
 @pytest.fixture
 def nothing_is_stored(app, monkeypatch):
     """Or the test fails."""
