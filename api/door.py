@@ -61,7 +61,10 @@ class Door:
         Empties `fields`.
         """
         job = await self._with_inputs(self._job(fields, tenant, dialect, kind), self._store)
-        submission = await self._submission(job, fields, tenant, wishes)
+        digest = ""
+        if wishes.idempotency_key:
+            digest = await asyncio.to_thread(_digest, fields, dialect, kind)
+        submission = self._submission(job, digest, tenant, wishes)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
         SUBMISSIONS.labels(receipt.outcome).inc()
@@ -112,16 +115,14 @@ class Door:
             raise UnknownModel(ascii(model_id).strip("'")[:80])
         return card
 
-    async def _submission(
-        self, job: Job, fields: Mapping[str, Any], tenant: Tenant, wishes: Wishes
-    ) -> Submission:
+    def _submission(self, job: Job, digest: str, tenant: Tenant, wishes: Wishes) -> Submission:
         return Submission(
             job,
             weight=tenant.weight,
             most_live=tenant.most_live,
             most_waiting=self.settings.most_waiting,
             idempotency_key=wishes.idempotency_key,
-            digest=await asyncio.to_thread(_digest, fields) if wishes.idempotency_key else "",
+            digest=digest,
             cancel_after=wishes.cancel_after,
         )
 
@@ -184,7 +185,9 @@ class Door:
 
     async def _input(self, field: str, image: str, keep: Callable[[str], str]) -> str:
         if is_address(image):
-            return image if self.store.own_key(image) else self._check(field, image)
+            # Of a link of ours no more than is needed is kept: a signature is a secret.
+            is_own = self.store.own_key(image) is not None
+            return image.partition("?")[0] if is_own else self._check(field, image)
         try:
             return await asyncio.to_thread(keep, image)
         except ValueError as error:
@@ -240,6 +243,8 @@ def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
         raise InvalidFields.of("scheduler", str(error)) from None
 
 
-def _digest(fields: Mapping[str, Any]) -> str:
+def _digest(fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> str:
     body = {name: value for name, value in fields.items() if name != "key"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    # The same fields make another image elsewhere, and the answer has other words.
+    asked = json.dumps([dialect.name, kind, body], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()

@@ -37,7 +37,10 @@ async def _body(request: Request) -> Mapping[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         most = request.app.state.settings.max_body
-        form = await _limited(request, most).form(max_part_size=most)
+        try:
+            form = await _limited(request, most).form(max_part_size=most)
+        except UnicodeError:  # it may name any encoding
+            raise UnreadableBody from None
         return {name: value for name, value in form.items() if isinstance(value, str)}
     body = await _bytes(request)
     # curl calls whatever it sends a form.

@@ -35,7 +35,9 @@ def install(app: FastAPI, settings: ApiSettings) -> None:
         assert isinstance(error, HTTPException)
         refusal = ApiError(str(error.detail))
         refusal.code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-        return answer(request, refusal, error.status_code)
+        response = answer(request, refusal, error.status_code)
+        response.headers.update(error.headers or {})  # what a 405 allows
+        return response
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         # The framework's own answer would repeat the whole request, key and images too.

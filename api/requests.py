@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from api.add_ons import Added
 from api.dialects import Dialect, Kind
 from api.errors import REQUIRED, InvalidFields
+from api.fields import ABSENT
 from shared.jobs import (
     MAX_SEED,
     Cover,
@@ -51,6 +52,7 @@ IMAGES: dict[Kind, tuple[str, ...]] = {
 """What each kind starts from."""
 REASONS = {
     "string_type": "must be a string",
+    "string_too_short": "must not be empty",
     "string_too_long": "must be at most {max_length} characters",
     "string_unicode": "must be Unicode",
     "int": "must be a whole number",
@@ -81,6 +83,7 @@ def _random_when_negative(seed: Any) -> Any:
 def _one_image(images: Any) -> Any:
     if not isinstance(images, list):
         return images
+    images = [image for image in images if image not in ABSENT]
     if len(images) != 1:
         raise ValueError(f"must be one image, got {len(images)}")
     return images[0]
@@ -133,11 +136,11 @@ class ImageRequest(BaseModel):
     prompt: Annotated[Text, Field(description="What to paint")] = ""
     init_image: Annotated[
         str | None,
-        Field(description="A URL, base64, or a data URI: PNG, JPEG or WebP"),
+        Field(min_length=1, description="A URL, base64, or a data URI: PNG, JPEG or WebP"),
         BeforeValidator(_one_image),
     ] = None
     mask_image: Annotated[
-        str | None, Field(description="Same forms; white is repainted, black is kept")
+        str | None, Field(min_length=1, description="Same forms; white is repainted, black is kept")
     ] = None
     negative_prompt: Annotated[Text | None, Field(description="What to avoid")] = None
     width: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (

@@ -129,7 +129,8 @@ def _images(record: JobRecord, links: Links) -> list[dict[str, Any]]:
     unsafe = result.unsafe or [None] * len(result.keys)
     return [
         {"url": url, "seed": seed, "unsafe": verdict}
-        for url, seed, verdict in zip(
-            links(result.keys), record.job.params.seeds, unsafe, strict=False
+        for key, url, seed, verdict in zip(
+            result.keys, links(result.keys), record.job.params.seeds, unsafe, strict=False
         )
+        if key not in record.deleted
     ]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -186,6 +187,9 @@ class Submissions:
 
 
 def _track(track_id: Any) -> str:
-    """A track_id as it is looked up: 5 and "5" are one."""
+    """A track_id as it is looked up: 5 and "5" are one, and objects however they are written."""
+    if isinstance(track_id, str) and track_id.startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return _track(json.loads(track_id))
     text = track_id if isinstance(track_id, str) else json.dumps(track_id, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -88,6 +88,15 @@ async def test_one_image_is_deleted_by_its_name_or_link(client, paint, named):
     assert (after["status"], after["output"]) == ("success", body["output"][:1])
 
 
+async def test_our_own_api_shows_what_is_left_with_its_seed(client, paint):
+    body = await paint(seed=7)
+    await delete(client, image=body["output"][0])
+
+    answer = await client.get(f"/v1/jobs/{body['id']}", headers={"Authorization": f"Bearer {KEY}"})
+
+    assert answer.json()["images"] == [{"url": body["output"][1], "seed": 8, "unsafe": None}]
+
+
 async def test_a_request_whose_images_were_deleted_one_by_one_has_none(client, paint):
     body = await paint()
 

@@ -104,6 +104,8 @@ async def test_what_is_missing_is_said_as_the_version_says_it(client, path, miss
         ({"strength": "high"}, "strength must be a number, got 'high'"),
         ({"model_id": "nope"}, "Model not found: nope"),
         ({"init_image": [IMAGE, IMAGE]}, "init_image must be one image, got 2"),
+        ({"init_image": [None]}, "init_image must be one image, got 0"),
+        ({"init_image": [""]}, "init_image must be one image, got 0"),
     ],
 )
 async def test_newer_versions_keep_to_their_limits(client, fields, changes, message):

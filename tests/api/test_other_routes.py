@@ -111,6 +111,20 @@ async def test_every_refusal_has_the_same_shape(client, method, path, status):
     assert answer.json()["status"] == "error"
 
 
+@pytest.mark.parametrize("path", ["/api/v3/img2img", "/v1/img2img"])
+async def test_a_refused_method_comes_with_the_allowed_one(client, path):
+    assert (await client.put(path)).headers["allow"] == "POST"
+
+
+async def test_a_form_in_no_encoding_is_unreadable(client):
+    form = '--X\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na cat\r\n--X--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=X; charset=undefined"}
+
+    answer = await client.post("/api/v3/img2img", content=form, headers=kind)
+
+    assert (answer.status_code, answer.json()["message"]) == (400, "Invalid API Request")
+
+
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
 async def test_a_body_over_the_limit_is_refused_while_it_comes(client, settings, announced, kind):

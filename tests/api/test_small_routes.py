@@ -46,6 +46,16 @@ async def test_a_link_of_ours_is_an_image_to_start_from(client, request_body, at
     assert answer.json()["meta"]["init_image"] == link
 
 
+@pytest.mark.parametrize("rest", ["X-Amz-Signature=secret", "A" * 1_000_000, "\x00\n"])
+async def test_nothing_behind_a_link_of_ours_is_kept(client, request_body, rest):
+    link = f"https://img.example.com/uploads/{'0' * 32}.png"
+    asked = request_body | {"init_image": f"{link}?{rest}"}
+
+    answer = await client.post("/api/v3/img2img", json=asked)
+
+    assert answer.json()["meta"]["init_image"] == link
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [

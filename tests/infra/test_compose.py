@@ -100,6 +100,14 @@ def test_every_variable_is_explained_in_the_example():
     assert explained - used == {"COMPOSE_PROFILES"}  # read by compose itself
 
 
+def test_every_setting_to_decide_on_reaches_a_container():
+    rows = re.findall(r"^\| `(IMG2IMG_\w+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
+    passed_on = {name for service in SERVICES.values() for name in service.get("environment", {})}
+
+    assert len(rows) > 10
+    assert set(rows) - passed_on == {"IMG2IMG_MODELS_FILE"}  # mounted where it is looked for
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_what_a_dockerfile_copies_is_there_and_not_ignored(dockerfile):
     allowed = {

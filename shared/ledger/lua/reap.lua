@@ -36,13 +36,19 @@ end
 
 for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
   if settings.start_within > 0 then
-    local oldest = now - settings.start_within
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'waiting:' .. pool, '-inf', oldest, 'LIMIT', 0, BATCH)) do
-      -- One that comes back from a lost attempt was started in time.
-      if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and call_off(id, 'failed', not_started) then
-        off = off + 1
+    local oldest, passed, ended_here, ids = now - settings.start_within, 0, 0, nil
+    repeat
+      ids = redis.call('ZRANGEBYSCORE', 'waiting:' .. pool, '-inf', oldest, 'LIMIT', passed, BATCH)
+      for _, id in ipairs(ids) do
+        -- One that comes back from a lost attempt was started in time: it stays, and hides no other.
+        if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and call_off(id, 'failed', not_started) then
+          ended_here = ended_here + 1
+        else
+          passed = passed + 1
+        end
       end
-    end
+    until #ids < BATCH or ended_here >= BATCH
+    off = off + ended_here
   end
   local published = 'published:' .. pool
   -- Fewer messages than published jobs: some were lost. Which, nobody knows; the oldest are sent again.

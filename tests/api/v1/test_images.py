@@ -73,6 +73,8 @@ async def test_a_caller_that_waits_gets_the_images(alice, body, app, claim, atte
         ("prompt", 7, "prompt must be a string, got 7"),
         ("samples", 5, "samples must be between 1 and 4, got 5"),
         ("init_image", None, "init_image is required"),
+        ("init_image", "", "init_image must not be empty, got ''"),
+        ("mask_image", "", "mask_image must not be empty, got ''"),
         ("init_image", "aGVsbG8=", "init_image must be a PNG, JPEG or WebP image"),
         ("webhook", "http://127.0.0.1/x", "webhook cannot be used: address not allowed"),
         ("dry_run", "yes", "dry_run must be true or false"),
@@ -151,6 +153,19 @@ async def test_a_repeated_key_gets_the_first_job(alice, body):
 
     assert first.json()["id"] == again.json()["id"]
     assert (other.status_code, other.json()["error"]["code"]) == (409, "repeated_key")
+
+
+async def test_a_key_that_comes_to_another_path_is_with_another_request(alice, client, body):
+    headers = {"Idempotency-Key": "k"}
+    everywhere = body | {"key": KEY, "model_id": "demo"}
+    await alice.post("/img2img", json=everywhere, headers=headers)
+
+    others = [
+        await alice.post("/text2img", json=everywhere, headers=headers),
+        await client.post("/api/v6/images/img2img", json=everywhere, headers=headers),
+    ]
+
+    assert [answer.status_code for answer in others] == [409, 409]
 
 
 @pytest.fixture

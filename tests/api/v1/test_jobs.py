@@ -114,6 +114,24 @@ async def test_jobs_are_listed_by_track_id_page_by_page(alice, bob, submit):
     assert await _page(bob, track_id="a") == {"jobs": [], "next_cursor": None}
 
 
+@pytest.mark.parametrize(
+    "asked",
+    ['{"b":"é","a":[1.5,null]}', '{ "a": [1.5, null], "b": "\\u00e9" }'],
+    ids=["compact", "wide"],
+)
+async def test_a_track_id_is_found_however_its_json_is_written(alice, submit, asked):
+    job = await submit(track_id={"a": [1.5, None], "b": "é"})
+
+    assert [one["id"] for one in (await _page(alice, track_id=asked))["jobs"]] == [job["id"]]
+
+
+@pytest.mark.parametrize("asked", ["{", "[" * 10_000, "[" * 900 + "]" * 900, ""])
+async def test_a_track_id_that_is_nobodys_finds_nothing(alice, submit, asked):
+    await submit(track_id={"a": 1})
+
+    assert await _page(alice, track_id=asked) == {"jobs": [], "next_cursor": None}
+
+
 async def _page(client, **params) -> dict:
     asked = {name: value for name, value in params.items() if value is not None}
     return (await client.get("/jobs", params=asked)).json()

@@ -142,3 +142,16 @@ async def test_a_job_that_nobody_takes_in_time_fails_and_one_that_was_taken_does
     assert (record.state, record.failure.code) == ("failed", "not_started")
     assert record.failure.message == "No worker took the job within 60 s"
     assert await ledger.state(lost.job.id) == "queued"
+
+
+async def test_jobs_that_come_back_do_not_hide_one_that_nobody_took(ledger):
+    reaper, more_than_a_batch = Reaper(ledger.async_redis, Settings(start_within=60)), 201
+    lost = [make_job() for _ in range(more_than_a_batch)]
+    for place, job in enumerate([*lost, make_job()]):
+        await ledger.submit(job)
+        ledger.redis.zadd("waiting:default", {str(job.id): place}, xx=True)
+    for job in lost:
+        ledger.redis.hset(f"job:{job.id}", "started", 1)
+
+    assert (await reaper.reap()).called_off == 1
+    assert (await reaper.reap()).called_off == 0
