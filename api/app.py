@@ -87,7 +87,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         # Without credentials: a key is in the request itself, no cookie speaks for anyone.
         origins = [origin.strip() for origin in settings.cors_origins.split(",")]
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Location", "Retry-After", "X-Request-Id"],
         )
     refusals.install(app, settings)
     for routes in (images, jobs, deletions, uploads, models, health, absent, v1):

@@ -340,10 +340,8 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for entry in error.errors(include_url=False):
         given = entry["input"]
-        is_short = isinstance(given, int | float) or (
-            isinstance(given, str) and len(given) <= SHOWN
-        )
-        got = f", got {given!a}" if is_short else ""
+        is_plain = isinstance(given, int | float | str)
+        got = f", got {given!a}" if is_plain and _is_short(given) else ""
         reasons.setdefault(str(entry["loc"][0]), []).append(f"{_reason(entry)}{got}")
     return reasons
 
@@ -362,6 +360,11 @@ def _bounded() -> dict[str | int, str]:
 
 
 BOUNDED = _bounded()
+
+
+def _is_short(given: float | str) -> bool:
+    # Not the digits of a number, which Python would refuse to write at some length.
+    return len(given) <= SHOWN if isinstance(given, str) else abs(given) < 10**SHOWN
 
 
 def _reason(entry: ErrorDetails) -> str:

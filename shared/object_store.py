@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from shared.config import TEMPORARY, Settings
-from shared.jobs import Job
+from shared.jobs import Job, attempt_prefix
 from shared.retention import is_ours, lifecycle_rules
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ OWN_IMAGE = re.compile(
 JOB = "job"
 """In an output's metadata: the id of the job that made it."""
 
+OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|jpeg|webp|base64))")
 STORE_ERRORS = (BotoCoreError, ClientError)
 """What the store raises when it is away, full, or refuses us."""
 
@@ -231,6 +232,21 @@ def output_keys(job: Job, generation: int) -> list[str]:
     params, prefix = job.params, job.attempt_prefix(generation)
     folder = TEMPORARY_OUTPUTS if params.temp else OUTPUTS
     return [f"{folder}/{prefix}-{index}.{params.extension}" for index in range(params.samples)]
+
+
+def possible_keys(folder: str, name: str, *, attempts: int) -> list[str]:
+    """Where an output may be: a later attempt may have made it than the one a future link names.
+
+    Empty for what is no output's name.
+    """
+    if not (parts := OUTPUT_NAME.fullmatch(name)):
+        return []
+    prefix, rest = parts.groups()
+    try:
+        prefixes = [attempt_prefix(prefix, number) for number in range(1, 1 + attempts)]
+    except ValueError:  # not a UUID after all
+        return []
+    return [f"{folder}/{one}{rest}" for one in prefixes]
 
 
 def upload_key(extension: str) -> str:

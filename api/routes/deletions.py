@@ -9,10 +9,9 @@ from fastapi import APIRouter
 from api.dependencies import Caller, Fields, FrontDoor
 from api.door import Door
 from api.errors import InvalidFields, NotFinished, NotFound
-from api.routes.images import possible_keys
 from api.routes.jobs import JOB_ID
 from shared.jobs import JobRecord
-from shared.object_store import OUTPUT_FOLDERS, ObjectStore, output_keys
+from shared.object_store import OUTPUT_FOLDERS, ObjectStore, output_keys, possible_keys
 
 router = APIRouter(tags=["images"])
 

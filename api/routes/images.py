@@ -1,7 +1,6 @@
 """Make images, by each version's paths, and hand out the finished ones."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any
@@ -12,12 +11,10 @@ from api.dependencies import Caller, Fields, FrontDoor
 from api.dialects import DIALECTS, Dialect, Kind
 from api.requests import ImageRequest
 from api.terms import Wishes
-from shared.jobs import attempt_prefix
-from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject
+from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject, possible_keys
 
 router = APIRouter(tags=["images"])
 
-OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|jpeg|webp|base64))")
 NO_IMAGE = "No such image, or it has expired"
 
 _SCHEMA = ImageRequest.model_json_schema(by_alias=False)
@@ -114,21 +111,6 @@ def image_response(stored: StoredObject) -> Response:
     """An object as a browser may show it."""
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return Response(stored.body, media_type=stored.content_type, headers=headers)
-
-
-def possible_keys(folder: str, name: str, *, attempts: int) -> list[str]:
-    """Where an output may be: a later attempt may have made it than the one a future link names.
-
-    Empty for what is no output's name.
-    """
-    if not (parts := OUTPUT_NAME.fullmatch(name)):
-        return []
-    prefix, rest = parts.groups()
-    try:
-        prefixes = [attempt_prefix(prefix, number) for number in range(1, 1 + attempts)]
-    except ValueError:  # not a UUID after all
-        return []
-    return [f"{folder}/{one}{rest}" for one in prefixes]
 
 
 def _first(store: ObjectStore, keys: list[str]) -> StoredObject:

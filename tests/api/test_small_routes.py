@@ -123,3 +123,15 @@ async def test_what_is_not_here_says_so_by_name(client, path):
 @pytest.mark.parametrize("path", [next(iter(ABSENT)), "/api/v3/base64_crop"])
 async def test_nobody_learns_anything_without_a_key(client, path):
     assert (await client.post(path, json={})).status_code == 401
+
+
+async def test_a_future_link_is_an_image_to_start_from_whichever_attempt_made_it(
+    client, request_body, attempts, app
+):
+    first = (await client.post("/api/v3/img2img", json=request_body)).json()
+    job = attempts.claim(str(first["id"]), "1", "worker:1").job
+    key = f"generations/{job.attempt_prefix(2)}-0.png"
+    app.state.door.store.put(key, PNG, "image/png")
+    fetch = fetch_with(app.state.door.store, app.state.door.guard, attempts=3)
+
+    assert fetch(first["future_links"][0], "init_image") == PNG

@@ -134,7 +134,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         registry=registry,
         checks=checks,
         store=store,
-        fetch=fetch_with(store, Guard.from_settings(settings)),
+        fetch=fetch_with(store, Guard.from_settings(settings), attempts=settings.max_attempts),
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
         embed_parameters=settings.embed_parameters,

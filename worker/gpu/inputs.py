@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.egress import Guard, Outbound, OutboundError
 from shared.errors import BadInput
 from shared.jobs import Params
 from shared.models import Limits
-from shared.object_store import ObjectStore
+from shared.object_store import ObjectStore, possible_keys
 from worker.gpu import images
 from worker.gpu.samples import Pixels
 
@@ -28,8 +29,11 @@ class Inputs:
     """(height, width), 0 or 255."""
 
 
-def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
-    """Uploads come from our bucket, addresses through the guarded client."""
+def fetch_with(store: ObjectStore, guard: Guard, *, attempts: int = 1) -> Fetch:
+    """Uploads and outputs come from our bucket, addresses through the guarded client.
+
+    A link to an output names its first attempt; one of so many may have made it.
+    """
 
     async def download(url: str) -> bytes:
         async with Outbound(guard) as outbound:
@@ -37,10 +41,10 @@ def fetch_with(store: ObjectStore, guard: Guard) -> Fetch:
 
     def fetch(source: str, field: str) -> bytes:
         if key := source if source.startswith("inputs/") else store.own_key(source):
-            try:
-                return store.get(key).body
-            except FileNotFoundError:
-                raise BadInput(f"The {field} is not there any more") from None
+            for place in (key, *possible_keys(*key.split("/"), attempts=attempts)):
+                with suppress(FileNotFoundError):
+                    return store.get(place).body
+            raise BadInput(f"The {field} is not there any more")
         try:
             return asyncio.run(download(source))
         except OutboundError as error:
