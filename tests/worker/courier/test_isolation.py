@@ -1,7 +1,5 @@
 """Receivers that hang do not slow the others: real sockets, one courier, time-outs made short."""
 
-import statistics
-import time
 import urllib.request
 
 from tests.servers import free_port
@@ -11,13 +9,11 @@ from worker.courier.gate import FAILURES
 HANGING, GOOD = 200, 60
 
 
-def due_at_once(ledger, jobs) -> float:
-    """Now all of their webhooks are due; when that was."""
+def due_at_once(ledger, jobs) -> None:
+    """Now all of their webhooks are due."""
     ids = dict.fromkeys((str(job.id) for job in jobs), 1)
     ledger.redis.zadd("outbox", ids, xx=True)
-    now = time.monotonic()
     ledger.redis.publish("finished", jobs[0].id)
-    return now
 
 
 def later(ledger, jobs) -> None:
@@ -32,13 +28,13 @@ def test_two_hundred_to_a_hanging_receiver_do_not_delay_sixty_to_a_good_one(
         stuck = finish_all(ledger, [hanging.url] * HANGING)
         good = finish_all(ledger, [receiver.url] * GOOD)
         later(ledger, stuck + good)
-        with courier(valkey_server.url, tmp_path, webhook_timeout=3, drain=0):
+        with courier(valkey_server.url, tmp_path, webhook_timeout=60, drain=0):
             until(lambda: listeners(ledger.redis) == 1)
-            start = due_at_once(ledger, stuck + good)
+            due_at_once(ledger, stuck + good)
             until(lambda: len(receiver.arrivals) == GOOD)
+            ended = [job for job in stuck if ledger.redis.llen(f"attempts:{job.id}")]
 
-    waits = [arrival - start for arrival in receiver.arrivals]
-    assert statistics.quantiles(waits, n=20)[-1] <= 1
+    assert ended == []  # all the good ones came while the first hanging ones still hung
     assert hanging.most <= 8
 
 
