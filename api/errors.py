@@ -2,6 +2,7 @@
 
 ApiError
 ├─ InvalidKey        401
+├─ NotAllowed        403, the scope that the key lacks
 ├─ InvalidFields     400, with what is wrong with each field
 ├─ UnknownModel      400
 ├─ UnreadableBody    400
@@ -23,6 +24,7 @@ from typing import Any
 from fastapi import Request
 
 from api.dialects import V1, Dialect
+from shared.tenants import Scope
 
 REQUIRED = "is required"
 CHECKLIST = (
@@ -91,6 +93,16 @@ class InvalidKey(ApiError):
         if dialect.is_modern:
             return "Invalid API key" if self._given else "API key required"
         return "Invalid Api Key"
+
+
+class NotAllowed(ApiError):
+    """The key is somebody's, and not for this."""
+
+    status = 403
+    code = "not_allowed"
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(f"This API key lacks the scope {scope}")
 
 
 class InvalidFields(ApiError):

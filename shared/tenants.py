@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -15,6 +15,9 @@ from shared.webhooks import secret_key
 def _checked(secret: SecretStr) -> SecretStr:
     secret_key(secret.get_secret_value())
     return secret
+
+
+Scope = Literal["submit", "read", "admin"]
 
 
 class Tenant(BaseModel):
@@ -34,6 +37,8 @@ class Tenant(BaseModel):
     """Whether its errors come under HTTP 200; None: as the deployment does it."""
     most_live: int = Field(default=1000, ge=1)
     """Jobs queued or running at a time."""
+    scopes: frozenset[Scope] = frozenset({"submit", "read"})
+    """What its key may do; `admin`: what concerns the whole deployment."""
 
     @model_validator(mode="after")
     def _has_a_key(self) -> "Tenant":

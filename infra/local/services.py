@@ -62,11 +62,12 @@ class Place:
 
 
 def services(names: Iterable[str], place: Place) -> Iterator[Service]:
-    """The services of these names; `worker-2` is one more worker."""
+    """The services of these names; `worker-2` is one more worker, `simulated` one without torch."""
     make = {
         "redis": _redis,
         "s3": _s3,
         "worker": _worker,
+        "simulated": _worker,
         "courier": _courier,
         "api": _api,
     }
@@ -111,7 +112,8 @@ def _s3(name: str, place: Place) -> Service:
 
 
 def _worker(name: str, place: Place) -> Service:
-    service = _own(name, "worker.gpu", place, grace=place.drain.total_seconds() + 10)
+    module = "infra.simulated" if name.startswith("simulated") else "worker.gpu"
+    service = _own(name, module, place, grace=place.drain.total_seconds() + 10)
     worker = {"IMG2IMG_WORKER_NAME": f"{name}-{socket.gethostname()}"}
     return replace(service, env={**service.env, **worker})
 

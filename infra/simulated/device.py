@@ -1,0 +1,131 @@
+"""What `worker.gpu.families` finds in place of torch: a model that counts its steps.
+
+A word in the prompt asks for a fault in the denoiser: `kill@2` ends the process before the third
+step, `hang@2` never comes back from it, `raise@2` fails it, `full@2` finds no memory for it;
+`nothing@0` makes no picture. The fault comes whenever the sample gets there, at every attempt.
+"""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.config import Duration
+from shared.errors import NoPicture
+from shared.models import ModelCard
+from worker.gpu.families import DeviceMemoryFull
+from worker.gpu.memory import Plenty
+from worker.gpu.samples import Picture, Sample
+
+FAULT = re.compile(r"\b(kill|hang|raise|full|nothing)@(\d+)\b")
+PACE = None
+
+
+class Simulated(BaseSettings):
+    """How fast the device is."""
+
+    model_config = SettingsConfigDict(env_prefix="IMG2IMG_", extra="ignore")
+
+    step_time: Duration = timedelta(milliseconds=7)
+    """Of one denoiser call while the device is not full; from then on it grows with the rows."""
+    full_at: int = 2
+    """Rows from which on a call takes longer."""
+
+
+class CountingModel:
+    """See `worker.gpu.families.Pipeline`: no networks, and every picture is one colour."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+        self._device = Simulated()
+
+    def prepare(self, sample: Sample) -> None:
+        """Reads nothing."""
+
+    def begin(self, sample: Sample) -> None:
+        """Count from 0, as many calls as diffusers makes."""
+        sample.total = max(1, int(sample.steps * sample.strength))
+        sample.denoising = 0
+
+    def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
+        """One forward: it takes its time, and whoever asks for a fault gets it."""
+        for sample in samples:
+            _fail_as_asked(sample)
+        time.sleep(self._device.step_time.total_seconds() * max(1, rows / self._device.full_at))
+        return [1] * len(samples)
+
+    def warm_up(self, sample: Sample, rows: int) -> list[Any]:
+        """As `predict`."""
+        return self.predict([sample], rows)
+
+    def advance(self, sample: Sample, prediction: int) -> None:
+        """Count."""
+        sample.denoising += prediction
+        sample.step += 1
+
+    def develop(self, sample: Sample) -> bool:  # noqa: ARG002
+        """There is nothing to wait for."""
+        return False
+
+    def finish(self, sample: Sample) -> Picture:
+        """A picture in the colour that its seed names; raises RuntimeError if a step was lost."""
+        if sample.denoising != sample.total:
+            raise RuntimeError(f"{sample.denoising} steps were taken of {sample.total}")
+        if "nothing@" in sample.prompt:
+            raise NoPicture("asked for")
+        pixels = np.empty((sample.height, sample.width, 3), np.uint8)
+        pixels[:] = np.frombuffer(sample.seed.to_bytes(4, "big"), np.uint8)[1:]
+        return Picture(pixels, steps=sample.step)
+
+
+def load(card: ModelCard, device: str, image_cache: int) -> CountingModel:  # noqa: ARG001
+    """The model; it is there at once."""
+    return CountingModel(card)
+
+
+def pick() -> str:
+    """The name of the device."""
+    return "cpu"
+
+
+def make_room() -> None:
+    """There is room."""
+
+
+def in_our_errors(work: Any, *args: Any) -> Any:
+    """Errors here are the engine's already."""
+    return work(*args)
+
+
+class Guarded:
+    """The model as it is."""
+
+    def __new__(cls, pipeline: CountingModel, pace: None) -> Any:  # noqa: ARG004
+        """No device to guard."""
+        return pipeline
+
+
+def DeviceMemory(device: str, budget: int | None) -> Plenty:  # noqa: N802, ARG001
+    """Memory that nobody counts."""
+    return Plenty()
+
+
+def _fail_as_asked(sample: Sample) -> None:
+    fault = FAULT.search(sample.prompt)
+    if fault is None or sample.step != int(fault[2]):
+        return
+    match fault[1]:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(86_400)
+        case "raise":
+            raise RuntimeError("asked for")
+        case "full":
+            raise DeviceMemoryFull("asked for")
