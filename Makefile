@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up models test check bench bench-gpu format constraints
+.PHONY: help setup demo up models test check audit bench bench-gpu format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,17 @@ models: $(INSTALLED) ## fetch the weights that infra/models.yaml names; ARGS="fe
 test: $(INSTALLED) ## everything that needs no GPU; ARGS="-k webhook" passes options to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types, import contracts
+check: $(INSTALLED) ## format, lint, types, import contracts, dangerous calls
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit -q -r -ll -c pyproject.toml api shared worker infra
+
+audit: ## look for known faults in what infra/constraints.txt pins; what cannot be looked up fails too
+	@$(PY) -m venv $(FRESH)
+	@$(FRESH)/bin/pip install -q pip-audit
+	@$(FRESH)/bin/pip-audit --strict --no-deps --disable-pip -r infra/constraints.txt; status=$$?; rm -rf $(FRESH); exit $$status
 
 bench: $(INSTALLED) ## measure engine, scheduling and front door, some minutes; ARGS="--only door" chooses
 	@$(BIN)/python -m infra.bench $(ARGS)

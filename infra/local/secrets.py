@@ -20,6 +20,7 @@ class Secrets:
     webhook_secret: str
     s3_access_key: str
     s3_secret_key: str
+    redis_password: str
 
 
 def keep_secrets(data: Path) -> Secrets:
@@ -27,12 +28,14 @@ def keep_secrets(data: Path) -> Secrets:
     keys_file = data / "keys.json"
     (tenant, *_) = _keep(keys_file, _new_tenants)
     s3 = _keep(data / "s3-keys.json", _new_s3_keys)
+    redis = _keep(data / "redis-password.json", lambda: secrets.token_hex(20))
     return Secrets(
         keys_file=keys_file,
         key=tenant["key"],
         webhook_secret=tenant["webhook_secret"],
         s3_access_key=s3["access_key"],
         s3_secret_key=s3["secret_key"],
+        redis_password=redis,
     )
 
 

