@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from api import refusals
 from api.config import ApiSettings
 from api.door import Door
+from api.enhance import read_styles
 from api.routes import absent, deletions, health, images, jobs, models, uploads, v1
 from api.waiting import Waiting
 from shared.add_ons import AddOns
@@ -45,6 +46,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         registry=registry,
         model=_default_model(settings, registry),
         add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
+        styles=read_styles(settings.styles_file),
         submissions=Submissions(redis, settings),
         deliveries=Deliveries(redis, settings),
         waiting=Waiting(),

@@ -13,6 +13,7 @@ from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
 from api.dialects import Dialect, Kind, dialect_named
+from api.enhance import Styles, enhance
 from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, UnknownModel
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
@@ -42,6 +43,7 @@ class Door:
     model: ModelCard
     """What requests that name no model run."""
     add_ons: AddOns
+    styles: Styles
     submissions: Submissions
     deliveries: Deliveries
     waiting: Waiting
@@ -93,7 +95,7 @@ class Door:
         defaults = {"output_format": self.settings.output_format}
         request = ImageRequest.read(defaults | fields, dialect, kind)
         card = self.card(request.model_id) if dialect.names_model else self.model
-        return request.to_job(
+        job = request.to_job(
             tenant=tenant.tenant,
             card=card,
             dialect=dialect,
@@ -108,6 +110,8 @@ class Door:
                 add_ons=self.add_ons,
             ),
         )
+        by_model = self.registry.enhancer is not None
+        return enhance(job, request, dialect, self.styles, by_model=by_model)
 
     def card(self, model_id: object) -> ModelCard:
         """The model that a caller names; raises UnknownModel."""

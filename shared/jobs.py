@@ -62,6 +62,8 @@ class Params(Frozen):
     model_id: str
     prompt: str
     """As it is run, enhancement included."""
+    opening: str | None = None
+    """What the text model goes on from; `prompt` is run where it fails. None: it is not asked."""
     negative_prompt: str = ""
     init_image: str | None = None
     """`https://...`, or the key of an uploaded object (`inputs/...`); None: from the text alone."""
@@ -159,6 +161,8 @@ class Result(Frozen):
     """By sample; empty where nothing checked the pictures."""
     seconds: float
     """From claim to stored images."""
+    prompt: str | None = None
+    """What was painted, where the text model made another of the job's."""
     degraded: tuple[str, ...] = ()
     """What had to be done otherwise than usual to get it done, over all samples."""
 

@@ -36,7 +36,7 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "n_samples": params.samples,
         "negative_prompt": params.negative_prompt,
         "outdir": "out",
-        "prompt": params.prompt,
+        "prompt": (result and result.prompt) or params.prompt,
         "nsfw_content_detected": list(result.unsafe) if result and result.unsafe else None,
         "safety_checker": _checker(record),
         "safetychecker": _checker(record),

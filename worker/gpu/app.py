@@ -21,7 +21,7 @@ from shared.queue import make_celery, queue_name
 from worker.gpu.checks import Checks
 from worker.gpu.config import GpuSettings
 from worker.gpu.engine import Engine
-from worker.gpu.families import device_memory, load, pick_device
+from worker.gpu.families import device_memory, load, load_text_model, pick_device
 from worker.gpu.inputs import fetch_with
 from worker.gpu.leases import Leases
 from worker.gpu.pipelines import WarmPipelines
@@ -137,6 +137,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         fetch=fetch_with(store, Guard.from_settings(settings), attempts=settings.max_attempts),
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
+        go_on=load_text_model(registry.enhancer) if registry.enhancer else None,
         embed_parameters=settings.embed_parameters,
         add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
     )

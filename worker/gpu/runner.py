@@ -21,6 +21,7 @@ from worker.gpu.censor import censor
 from worker.gpu.checks import Checks, check_of
 from worker.gpu.encoding import encode
 from worker.gpu.engine import Engine, EngineStopped
+from worker.gpu.families import GoOn
 from worker.gpu.infotext import infotext
 from worker.gpu.inputs import Fetch, Inputs, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
@@ -29,6 +30,8 @@ from worker.gpu.samples import Picture, Sample, WeightedLora
 
 log = logging.getLogger(__name__)
 
+TEMPLATE = "prompt_template"
+"""Says in `degraded` that the prompt is a template's, where a text model was to write it."""
 UNEXPECTED = Failure.of(InternalError("Failed, Try Again"))
 CHARGED = {"queued": "retried", "failed": "failed", "stale": "lost"}
 """What the ledger made of an attempt that broke down, as it is counted."""
@@ -49,6 +52,8 @@ class JobRunner:
     timeout: timedelta
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
+    go_on: GoOn | None = None
+    """Finds more words for a prompt, where this worker has a text model."""
     embed_parameters: bool = True
 
     def run(self, job_id: str, generation: str) -> None:
@@ -85,6 +90,7 @@ class JobRunner:
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()
         deadline = started + self.timeout.total_seconds()
+        attempt, own_words = self._enhanced(attempt)
         job, params = attempt.job, attempt.job.params
         card = self.registry.get(params.model_id)
         if card is None:
@@ -104,6 +110,9 @@ class JobRunner:
         finally:
             # When one fails or is late, nobody waits for the rest: the device is for other jobs.
             held.let_go()
+        degraded = set().union(*(sample.degraded for sample in samples))
+        if params.opening and not own_words:
+            degraded.add(TEMPLATE)
         return Result(
             keys=tuple(keys),
             file_prefix=job.attempt_prefix(attempt.generation),
@@ -112,8 +121,23 @@ class JobRunner:
             scheduler=samples[0].done.result().scheduler or params.scheduler,
             unsafe=tuple(verdict for verdict in verdicts if verdict is not None),
             seconds=round(time.monotonic() - started, 3),
-            degraded=tuple(sorted(set().union(*(sample.degraded for sample in samples)))),
+            prompt=params.prompt if own_words else None,
+            degraded=tuple(sorted(degraded)),
         )
+
+    def _enhanced(self, attempt: Attempt) -> tuple[Attempt, bool]:
+        """The attempt with the prompt that is really painted, and whether a text model wrote it."""
+        params = attempt.job.params
+        if params.opening is None or self.go_on is None:
+            return attempt, False
+        try:
+            prompt = self.go_on(params.opening, params.seeds[0])
+        except Exception:
+            # Its words are a bonus: the job has a prompt without them.
+            log.warning("text model failed", extra={"job_id": attempt.job.id}, exc_info=True)
+            return attempt, False
+        params = params.model_copy(update={"prompt": prompt})
+        return replace(attempt, job=attempt.job.model_copy(update={"params": params})), True
 
     def _pictures(self, attempt: Attempt, held: Held, deadline: float) -> Iterable[Picture]:
         """What may be handed out, one for each sample."""
