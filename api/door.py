@@ -24,6 +24,7 @@ from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
+from shared.ledger.orders import Orders
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
@@ -46,6 +47,7 @@ class Door:
     styles: Styles
     submissions: Submissions
     deliveries: Deliveries
+    orders: Orders
     waiting: Waiting
     store: ObjectStore
     guard: Guard
@@ -62,10 +64,17 @@ class Door:
 
         Empties `fields`.
         """
-        job = await self._with_inputs(self._job(fields, tenant, dialect, kind), self._store)
+        job = self._job(fields, tenant, dialect, kind)
+        return await self.take(job, fields, tenant, kind, wishes)
+
+    async def take(
+        self, job: Job, fields: dict[str, Any], tenant: Tenant, kind: str, wishes: Wishes
+    ) -> tuple[JobRecord, Place]:
+        """Accept the job that these fields ask for; as `submit`."""
+        job = await self._with_inputs(job, self._store)
         digest = ""
         if wishes.idempotency_key:
-            digest = await asyncio.to_thread(_digest, fields, dialect, kind)
+            digest = await asyncio.to_thread(_digest, fields, job.dialect, kind)
         submission = self._submission(job, digest, tenant, wishes)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
@@ -247,8 +256,8 @@ def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
         raise InvalidFields.of("scheduler", str(error)) from None
 
 
-def _digest(fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> str:
+def _digest(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
     body = {name: value for name, value in fields.items() if name != "key"}
     # The same fields make another image elsewhere, and the answer has other words.
-    asked = json.dumps([dialect.name, kind, body], sort_keys=True)
+    asked = json.dumps([dialect, kind, body], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()

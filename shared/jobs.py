@@ -20,6 +20,8 @@ Cover = Literal["sensitive_content_text", "blur", "pixelate", "black"]
 Determinism = Literal["relaxed", "strict"]
 """Strict: the same bits whatever the load, or a failure; relaxed: the same but for rounding."""
 
+Task = Literal["paint", "check"]
+"""Check: is the init image unsafe? Nothing is made of it."""
 Format = Literal["png", "jpeg", "webp"]
 """Of the outputs' files."""
 
@@ -59,7 +61,9 @@ class LoraUse(Frozen):
 class Params(Frozen):
     """What to paint. Everything is decided: nothing here is still a default of somebody else's."""
 
+    task: Task = "paint"
     model_id: str
+    """Where `task` is check: the one whose checker is asked."""
     prompt: str
     """As it is run, enhancement included."""
     opening: str | None = None

@@ -2,6 +2,7 @@
 
 app         wires the process: settings, engine, ledger, Celery, start and stop signals
 pool        the Celery pool: wakes the consumer when a slot frees, hands work back when stopped
+orders      what operators have it do: drain, load a model, forget caches
 tasks       the Celery side: name and one call
 runner      one job from its id to stored images, in one straight line
 checks      which pictures are checked for safety, and by whom

@@ -41,6 +41,7 @@ FAMILIES = {
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
 MEMORY = "worker.gpu.families.memory"
+CACHES = "worker.gpu.families.caches"
 TEXT = "worker.gpu.families.text"
 IMAGE_CACHE = 64 * 2**20
 """Bytes of encoded images that a VAE keeps; one of 1024x1024 is a megabyte or two."""
@@ -120,6 +121,11 @@ def load(card: "ModelCard", device: str, image_cache: int = IMAGE_CACHE) -> Pipe
 def load_text_model(card: "PromptEnhancer") -> GoOn:
     """Load what goes on with prompts; raises `OSError` without weights."""
     return cast("GoOn", import_module(TEXT).load(card))
+
+
+def forget_caches() -> None:
+    """Hand out nothing any more of what is kept of prompts and images."""
+    import_module(CACHES).forget_all()
 
 
 def device_memory(device: str, budget: int | None) -> "Memory":
