@@ -27,11 +27,10 @@ from worker.gpu.inputs import Fetch, Inputs, picture, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
+from worker.gpu.wording import worded
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = "prompt_template"
-"""Says in `degraded` that the prompt is a template's, where a text model was to write it."""
 UNEXPECTED = Failure.of(InternalError("Failed, Try Again"))
 CHARGED = {"queued": "retried", "failed": "failed", "stale": "lost"}
 """What the ledger made of an attempt that broke down, as it is counted."""
@@ -91,8 +90,9 @@ class JobRunner:
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()
         deadline = started + self.timeout.total_seconds()
-        attempt, own_words = self._enhanced(attempt)
-        job, params = attempt.job, attempt.job.params
+        asked = attempt.job.params.prompt
+        job, degraded = worded(attempt.job, self.go_on)
+        attempt, params = replace(attempt, job=job), job.params
         card = self.registry.get(params.model_id)
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
@@ -111,9 +111,6 @@ class JobRunner:
         finally:
             # When one fails or is late, nobody waits for the rest: the device is for other jobs.
             held.let_go()
-        degraded = set().union(*(sample.degraded for sample in samples))
-        if params.opening and not own_words:
-            degraded.add(TEMPLATE)
         return Result(
             keys=tuple(keys),
             file_prefix=job.attempt_prefix(attempt.generation),
@@ -122,23 +119,9 @@ class JobRunner:
             scheduler=samples[0].done.result().scheduler or params.scheduler,
             unsafe=tuple(verdict for verdict in verdicts if verdict is not None),
             seconds=round(time.monotonic() - started, 3),
-            prompt=params.prompt if own_words else None,
-            degraded=tuple(sorted(degraded)),
+            prompt=None if params.prompt == asked else params.prompt,
+            degraded=tuple(sorted(degraded.union(*(sample.degraded for sample in samples)))),
         )
-
-    def _enhanced(self, attempt: Attempt) -> tuple[Attempt, bool]:
-        """The attempt with the prompt that is really painted, and whether a text model wrote it."""
-        params = attempt.job.params
-        if params.opening is None or self.go_on is None:
-            return attempt, False
-        try:
-            prompt = self.go_on(params.opening, params.seeds[0])
-        except Exception:
-            # Its words are a bonus: the job has a prompt without them.
-            log.warning("text model failed", extra={"job_id": attempt.job.id}, exc_info=True)
-            return attempt, False
-        params = params.model_copy(update={"prompt": prompt})
-        return replace(attempt, job=attempt.job.model_copy(update={"params": params})), True
 
     def _pictures(self, attempt: Attempt, held: Held, deadline: float) -> Iterable[Picture]:
         """What may be handed out, one for each sample."""
