@@ -26,7 +26,7 @@ def read_styles(path: Path) -> Styles:
     for name, template in styles.items():
         if not isinstance(template, str) or template.count(PROMPT) != 1:
             raise ValueError(f"{path}: {name}: must be a text with {PROMPT} in it, once")
-    return {_spelt(name): template for name, template in styles.items()}
+    return {_spelt(str(name)): template for name, template in styles.items()}
 
 
 def enhance(

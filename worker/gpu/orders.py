@@ -6,9 +6,8 @@ import signal
 import threading
 from datetime import timedelta
 
-from shared.errors import JobError
 from shared.ledger.orders import Inbox, Order
-from worker.gpu.families import DeviceLost, forget_caches
+from worker.gpu.families import forget_caches
 from worker.gpu.pipelines import WarmPipelines
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,8 @@ def obey(order: Order, inbox: Inbox, pipelines: WarmPipelines) -> None:
 def _load(order: Order, inbox: Inbox, pipelines: WarmPipelines) -> None:
     try:
         pipelines.load(order.model_id, timeout=ROOM_WITHIN.total_seconds())
-    except (JobError, OSError, ValueError, DeviceLost):
-        # A lost device shows at the next job, whose engine ends the process.
+    except Exception:
+        # Also a lost device: it shows at the next job, whose engine ends the process.
         log.exception("model not loaded", extra={"model_id": order.model_id})
         inbox.answer(order, "not loaded")
     else:
