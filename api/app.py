@@ -13,13 +13,26 @@ from fastapi_offline import FastAPIOffline
 from api import refusals
 from api.config import ApiSettings
 from api.door import Door
-from api.routes import absent, deletions, health, images, jobs, models, uploads, v1
+from api.enhance import read_styles
+from api.routes import (
+    absent,
+    checks,
+    deletions,
+    health,
+    images,
+    jobs,
+    models,
+    operations,
+    uploads,
+    v1,
+)
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.events import end, finished
+from shared.ledger.orders import Orders
 from shared.ledger.submissions import Submissions
 from shared.log import set_up_logging
 from shared.models import ModelCard, Registry
@@ -45,8 +58,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         registry=registry,
         model=_default_model(settings, registry),
         add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
+        styles=read_styles(settings.styles_file),
         submissions=Submissions(redis, settings),
         deliveries=Deliveries(redis, settings),
+        orders=Orders(redis),
         waiting=Waiting(),
         store=store,
         guard=Guard.from_settings(settings),
@@ -94,6 +109,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             expose_headers=["Location", "Retry-After", "X-Request-Id"],
         )
     refusals.install(app, settings)
-    for routes in (images, jobs, deletions, uploads, models, health, absent, v1):
+    every = (images, checks, jobs, deletions, uploads, models, operations, health, absent, v1)
+    for routes in every:
         app.include_router(routes.router)
     return app

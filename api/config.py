@@ -1,6 +1,7 @@
 """What only the front door needs to know."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from shared.config import Duration, Settings
 from shared.jobs import Determinism, Format
@@ -23,5 +24,7 @@ class ApiSettings(Settings):
     """Of requests that do not say."""
     output_format: Format = "png"
     """Of requests that do not say."""
+    styles_file: Path = Path(__file__).with_name("styles.yaml")
+    """What `enhance_style` can name."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""

@@ -13,6 +13,7 @@ from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
 from api.dialects import Dialect, Kind, dialect_named
+from api.enhance import Styles, enhance
 from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, UnknownModel
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
@@ -23,6 +24,7 @@ from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
+from shared.ledger.orders import Orders
 from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
@@ -42,8 +44,10 @@ class Door:
     model: ModelCard
     """What requests that name no model run."""
     add_ons: AddOns
+    styles: Styles
     submissions: Submissions
     deliveries: Deliveries
+    orders: Orders
     waiting: Waiting
     store: ObjectStore
     guard: Guard
@@ -60,10 +64,17 @@ class Door:
 
         Empties `fields`.
         """
-        job = await self._with_inputs(self._job(fields, tenant, dialect, kind), self._store)
+        job = self._job(fields, tenant, dialect, kind)
+        return await self.take(job, fields, tenant, kind, wishes)
+
+    async def take(
+        self, job: Job, fields: dict[str, Any], tenant: Tenant, kind: str, wishes: Wishes
+    ) -> tuple[JobRecord, Place]:
+        """Accept the job that these fields ask for; as `submit`."""
+        job = await self._with_inputs(job, self._store)
         digest = ""
         if wishes.idempotency_key:
-            digest = await asyncio.to_thread(_digest, fields, dialect, kind)
+            digest = await asyncio.to_thread(_digest, fields, job.dialect, kind)
         submission = self._submission(job, digest, tenant, wishes)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
@@ -93,7 +104,7 @@ class Door:
         defaults = {"output_format": self.settings.output_format}
         request = ImageRequest.read(defaults | fields, dialect, kind)
         card = self.card(request.model_id) if dialect.names_model else self.model
-        return request.to_job(
+        job = request.to_job(
             tenant=tenant.tenant,
             card=card,
             dialect=dialect,
@@ -108,6 +119,8 @@ class Door:
                 add_ons=self.add_ons,
             ),
         )
+        by_model = self.registry.enhancer is not None
+        return enhance(job, request, dialect, self.styles, by_model=by_model)
 
     def card(self, model_id: object) -> ModelCard:
         """The model that a caller names; raises UnknownModel."""
@@ -243,8 +256,8 @@ def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
         raise InvalidFields.of("scheduler", str(error)) from None
 
 
-def _digest(fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> str:
+def _digest(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
     body = {name: value for name, value in fields.items() if name != "key"}
     # The same fields make another image elsewhere, and the answer has other words.
-    asked = json.dumps([dialect.name, kind, body], sort_keys=True)
+    asked = json.dumps([dialect, kind, body], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()

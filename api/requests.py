@@ -36,10 +36,6 @@ from shared.jobs import (
 from shared.models import ModelCard
 from shared.schedulers import Algorithm, Choice, Start
 
-QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resolution"
-"""What `enhance_prompt` appends."""
-
-
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 MOST_SAMPLES = 4
 LONGEST, DEEPEST = 4096, 16
@@ -196,6 +192,9 @@ class ImageRequest(BaseModel):
     ] = None
     vae: Annotated[str | None, Field(max_length=128, description="Name of another VAE")] = None
     enhance_prompt: Annotated[bool, Field(description="Append quality words to the prompt")] = True
+    enhance_style: Annotated[
+        str | None, Field(max_length=64, description="Words of this style instead, by its name")
+    ] = None
     safety_checker: Annotated[
         bool, Field(description="Replace unsafe pictures; meta.safety_checker says if it ran")
     ] = True
@@ -230,9 +229,11 @@ class ImageRequest(BaseModel):
     def read(cls, fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> "ImageRequest":
         """The request in these fields; raises InvalidFields that says what is wrong with each."""
         missing = {name: [REQUIRED] for name in _needed(dialect, kind) if name not in fields}
+        # Who names a style wants it, also where nothing is enhanced unasked.
+        named = {"enhance_prompt": True} if "enhance_style" in fields else {}
         try:
             request = cls.model_validate(
-                {**dialect.defaults, **fields}, strict=dialect.is_strict or None
+                {**dialect.defaults, **named, **fields}, strict=dialect.is_strict or None
             )
         except ValidationError as error:
             raise InvalidFields(missing | _explain(error)) from None
@@ -252,12 +253,11 @@ class ImageRequest(BaseModel):
         added: Added,
         determinism: Determinism,
     ) -> Job:
-        """The job, with every default decided; its images are still as they came.
+        """The job, with every default decided; its images and prompt are still as they came.
 
         `determinism` is the deployment's, for requests that do not say. Raises InvalidFields for
         what the model or the version does not allow.
         """
-        enhanced = f"{self.prompt}, {QUALITY_WORDS}" if self.enhance_prompt else self.prompt
         limits = card.limits
         seed = new_seed() if self.seed is None else self.seed
         return Job(
@@ -268,7 +268,7 @@ class ImageRequest(BaseModel):
             dialect=dialect.name,
             params=Params(
                 model_id=card.model_id,
-                prompt=enhanced,
+                prompt=self.prompt,
                 negative_prompt=self.negative_prompt or card.negative_prompt,
                 init_image=self.init_image,
                 mask_image=self.mask_image,
@@ -294,11 +294,7 @@ class ImageRequest(BaseModel):
             ),
             webhook=self.webhook,
             track_id=self.track_id,
-            echo={
-                "enable_attention_slicing": "false",
-                "enhance_prompt": "yes" if self.enhance_prompt else "no",
-                "revision": card.dtype,
-            },
+            echo={"enable_attention_slicing": "false", "revision": card.dtype},
         )
 
     @property

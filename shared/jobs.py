@@ -20,6 +20,8 @@ Cover = Literal["sensitive_content_text", "blur", "pixelate", "black"]
 Determinism = Literal["relaxed", "strict"]
 """Strict: the same bits whatever the load, or a failure; relaxed: the same but for rounding."""
 
+Task = Literal["paint", "check"]
+"""Check: is the init image unsafe? Nothing is made of it."""
 Format = Literal["png", "jpeg", "webp"]
 """Of the outputs' files."""
 
@@ -59,9 +61,13 @@ class LoraUse(Frozen):
 class Params(Frozen):
     """What to paint. Everything is decided: nothing here is still a default of somebody else's."""
 
+    task: Task = "paint"
     model_id: str
+    """Where `task` is check: the one whose checker is asked."""
     prompt: str
     """As it is run, enhancement included."""
+    opening: str | None = None
+    """What the text model goes on from; `prompt` is run where it fails. None: it is not asked."""
     negative_prompt: str = ""
     init_image: str | None = None
     """`https://...`, or the key of an uploaded object (`inputs/...`); None: from the text alone."""
@@ -159,6 +165,8 @@ class Result(Frozen):
     """By sample; empty where nothing checked the pictures."""
     seconds: float
     """From claim to stored images."""
+    prompt: str | None = None
+    """What was painted, where the text model made another of the job's."""
     degraded: tuple[str, ...] = ()
     """What had to be done otherwise than usual to get it done, over all samples."""
 

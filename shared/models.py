@@ -31,10 +31,50 @@ class Limits(BaseModel):
     max_samples: int = Field(default=4, ge=1)
 
 
-class ModelCard(BaseModel):
-    """One line of the allow-list."""
+class Weights(BaseModel):
+    """Where weights lie, and where they come from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Path
+    hub: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
+    """A repository on the Hugging Face hub; only `make models` goes there."""
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """A commit of `hub`."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the single file, or of the `SHA256SUMS` that `make models` writes."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_kind_of_source(self) -> Self:
+        if wrong := self._wrong_source():
+            raise ValueError(wrong)
+        return self
+
+    def _wrong_source(self) -> str | None:
+        if self.source.suffix in PICKLES:
+            return f"source: {self.source.suffix} files can run code; only .safetensors are read"
+        if (self.hub is None) != (self.revision is None):
+            return "hub and revision: one needs the other, a repository and a commit of 40 digits"
+        if self.hub and self.is_single_file:
+            return "source: a folder, since hub names a repository"
+        if self.hub and (self.source.is_absolute() or ".." in self.source.parts):
+            return "source: must be inside the models folder, since hub is fetched into it"
+        return None
+
+    @property
+    def is_single_file(self) -> bool:
+        """Whether `source` is one file and not a folder."""
+        return self.source.suffix == ".safetensors"
+
+    @property
+    def origin(self) -> str | None:
+        """`org/name@revision` where the model is fetched from a hub."""
+        return f"{self.hub}@{self.revision}" if self.hub else None
+
+
+class ModelCard(Weights):
+    """One line of the allow-list."""
 
     model_id: str = Field(pattern=r"^[A-Za-z0-9_./-]{1,128}$")
     family: Family
@@ -44,13 +84,6 @@ class ModelCard(BaseModel):
     config: Path | None = None
     """With a single file, a diffusers folder: `model_index.json`, tokenizers, the parts' configs.
     What the file has no weights for is read from there too."""
-    hub: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
-    """A diffusers repository on the Hugging Face hub; only `make models` goes there."""
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
-    """A commit of `hub`."""
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Of the single file, or of the `SHA256SUMS` that `make models` writes."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     scheduler: str = "PNDMScheduler"
     """The diffusers class that serves requests which name none."""
     negative_prompt: str = ""
@@ -73,34 +106,10 @@ class ModelCard(BaseModel):
             return {"source": given["model_id"], **given}
         return given
 
-    @model_validator(mode="after")
-    def _one_kind_of_source(self) -> Self:
-        if wrong := self._wrong_source():
-            raise ValueError(wrong)
-        return self
-
     def _wrong_source(self) -> str | None:
-        if self.source.suffix in PICKLES:
-            return f"source: {self.source.suffix} files can run code; only .safetensors are read"
         if self.is_single_file != (self.config is not None):
             return "config: goes with a single .safetensors file, a folder of configs for it"
-        if (self.hub is None) != (self.revision is None):
-            return "hub and revision: one needs the other, a repository and a commit of 40 digits"
-        if self.hub and self.is_single_file:
-            return "source: a folder, since hub names a diffusers repository"
-        if self.hub and (self.source.is_absolute() or ".." in self.source.parts):
-            return "source: must be inside the models folder, since hub is fetched into it"
-        return None
-
-    @property
-    def is_single_file(self) -> bool:
-        """Whether `source` is one file and not a folder."""
-        return self.source.suffix == ".safetensors"
-
-    @property
-    def origin(self) -> str | None:
-        """`org/name@revision` where the model is fetched from a hub."""
-        return f"{self.hub}@{self.revision}" if self.hub else None
+        return super()._wrong_source()
 
     def beneath(self, models_dir: Path) -> "ModelCard":
         """The card with its paths starting at the models folder."""
@@ -115,6 +124,15 @@ class ModelCard(BaseModel):
     def strength(self, asked: float, *, masked: bool) -> float:
         """The share of the schedule that a request with an init image really runs."""
         return 1.0 if self.family in EDITORS and not masked else asked
+
+
+class PromptEnhancer(Weights):
+    """A small causal language model that goes on with prompts, at the top level of the file."""
+
+    source: Path = Path("prompt-enhancer")
+    """A transformers folder with its tokenizer; relative as those of models are."""
+    model_id: Literal["prompt_enhancer"] = "prompt_enhancer"
+    family: Literal["text"] = "text"
 
 
 class Safety(BaseModel):
@@ -132,9 +150,15 @@ class Safety(BaseModel):
 class Registry:
     """Models by id."""
 
-    def __init__(self, cards: list[ModelCard], safety: Safety | None = None) -> None:
+    def __init__(
+        self,
+        cards: list[ModelCard],
+        safety: Safety | None = None,
+        enhancer: PromptEnhancer | None = None,
+    ) -> None:
         self._cards = {card.model_id: card for card in cards}
         self.safety = safety or Safety()
+        self.enhancer = enhancer
 
     @classmethod
     def read(cls, path: Path, *, models_dir: Path) -> "Registry":
@@ -152,7 +176,7 @@ class Registry:
         safety = Safety(**document.get("safety_checker") or {})
         if safety.source:
             safety = safety.model_copy(update={"source": models_dir / safety.source})
-        return cls(cards, safety)
+        return cls(cards, safety, _enhancer(document, models_dir))
 
     def get(self, model_id: str) -> ModelCard | None:
         """The card of a model, or None when it is not on the list."""
@@ -169,6 +193,13 @@ class Registry:
     def pools(self) -> set[str]:
         """Every pool that serves a model."""
         return {card.pool for card in self._cards.values()}
+
+
+def _enhancer(document: dict[str, Any], models_dir: Path) -> PromptEnhancer | None:
+    if (entry := document.get("prompt_enhancer")) is None:
+        return None
+    enhancer = PromptEnhancer(**entry)
+    return enhancer.model_copy(update={"source": models_dir / enhancer.source})
 
 
 def _in_words(problem: Any) -> str:

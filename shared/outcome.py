@@ -36,7 +36,7 @@ def meta(record: JobRecord) -> dict[str, Any]:
         "n_samples": params.samples,
         "negative_prompt": params.negative_prompt,
         "outdir": "out",
-        "prompt": params.prompt,
+        "prompt": (result and result.prompt) or params.prompt,
         "nsfw_content_detected": list(result.unsafe) if result and result.unsafe else None,
         "safety_checker": _checker(record),
         "safetychecker": _checker(record),
@@ -81,6 +81,15 @@ def outcome(record: JobRecord, links: Links) -> dict[str, Any]:
     """The body of a final job; raises ValueError for one that is not."""
     job_id = record.job.id
     match record.state:
+        case JobState.SUCCEEDED if record.job.params.task == "check":
+            assert record.result is not None
+            return {
+                "status": "success",
+                "id": job_id,
+                "request_id": str(job_id),
+                "images": _shown(record.job.params.init_image),
+                "has_nsfw_concept": list(record.result.unsafe),
+            }
         case JobState.SUCCEEDED if not record.outputs:
             return _failed(job_id, "The images of this request were deleted")
         case JobState.SUCCEEDED:

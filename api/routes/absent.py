@@ -12,28 +12,19 @@ from api.errors import NotHere
 router = APIRouter(tags=["not on this server"])
 
 NO_ENGINE = "it has no engine for it"
-BY_OPERATOR = "models, storage and updates are the operator's, by its settings and models file"
-ALWAYS_WARM = "it keeps its models warm itself"
-NOTHING_CACHED = "it keeps no cache that a caller could clear"
+BY_OPERATOR = "the models file, storage and updates are the operator's, by settings and commands"
 
 ABSENT = {
     "/api/v3/super_resolution": NO_ENGINE,
-    "/api/v3/nsfw_image_check": NO_ENGINE,
-    "/api/v4/dreambooth/model_reload": ALWAYS_WARM,
     "/api/v5/controlnet": NO_ENGINE,
-    "/api/v5/clear_cache": NOTHING_CACHED,
     "/api/v6/images/controlnet": NO_ENGINE,
-    "/api/v6/images/model_reload": ALWAYS_WARM,
     "/api/v6/image_editing/super_resolution": NO_ENGINE,
     **{
         f"{prefix}/{name}": reason
         for prefix in ENTERPRISE
         for reason, names in {
-            NO_ENGINE: ("super_resolution", "nsfw_image_check", "controlnet"),
-            NOTHING_CACHED: ("clear_cache",),
+            NO_ENGINE: ("super_resolution", "controlnet"),
             BY_OPERATOR: (
-                "load_model",
-                "load_model_v2",
                 "load_vae",
                 "delete_model",
                 "sync_models",
@@ -41,8 +32,6 @@ ABSENT = {
                 "reset_s3",
                 "update",
                 "update_server",
-                "restart_server",
-                "clear_queue",
             ),
         }.items()
         for name in names

@@ -34,10 +34,16 @@ async def schedulers_list(_: Caller) -> dict[str, Any]:
 
 
 async def system_details(_: Caller, door: FrontDoor) -> dict[str, Any]:
-    """What waits, and who works on it, for every pool."""
+    """What waits, who works on it, and which models are in memory, for every pool."""
+    workers = await door.orders.workers()
     loads = {pool: await door.submissions.load(pool) for pool in sorted(door.registry.pools)}
     pools = {
-        pool: {"queue_num": load.waiting, "slots": load.slots, "seconds_per_job": load.seconds}
+        pool: {
+            "queue_num": load.waiting,
+            "slots": load.slots,
+            "seconds_per_job": load.seconds,
+            "loaded": sorted(set().union(*(one.models for one in workers if pool in one.pools))),
+        }
         for pool, load in loads.items()
     }
     return {"status": "success", "message": "Operation completed successfully", "pools": pools}

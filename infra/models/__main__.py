@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from infra.models.fetch import FetchError, fetch, is_fetched
+from infra.models.fetch import Fetched, FetchError, fetch, is_fetched
 from infra.models.verify import is_checkable, problems
 from shared.checkpoints import Manifest
 from shared.config import Settings
-from shared.models import ModelCard, Registry
+from shared.models import Registry
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,19 +23,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if asked.command == "fetch" and not asked.ids:
         cards = [card for card in cards if card.hub]
-    work: Callable[[ModelCard], bool] = COMMANDS[asked.command]
+    work: Callable[[Fetched], bool] = COMMANDS[asked.command]
     failed = [card for card in cards if not work(card)]
     return 1 if failed else 0
 
 
-def _chosen(registry: Registry, ids: Sequence[str]) -> list[ModelCard]:
-    known = {card.model_id: card for card in registry.in_pools(registry.pools)}
+def _chosen(registry: Registry, ids: Sequence[str]) -> list[Fetched]:
+    known: dict[str, Fetched] = {card.model_id: card for card in registry}
+    if registry.enhancer:
+        known[registry.enhancer.model_id] = registry.enhancer
     if unknown := [model_id for model_id in ids if model_id not in known]:
         raise ValueError(f"no model {', '.join(unknown)} in the models file: {', '.join(known)}")
     return [known[model_id] for model_id in ids or known]
 
 
-def _fetch(card: ModelCard) -> bool:
+def _fetch(card: Fetched) -> bool:
     try:
         new = fetch(card)
     except FetchError as error:
@@ -47,7 +49,7 @@ def _fetch(card: ModelCard) -> bool:
     return True
 
 
-def _list(card: ModelCard) -> bool:
+def _list(card: Fetched) -> bool:
     if not card.source.exists():
         state = "missing"
     elif card.hub and not is_fetched(card):
@@ -58,7 +60,7 @@ def _list(card: ModelCard) -> bool:
     return True
 
 
-def _verify(card: ModelCard) -> bool:
+def _verify(card: Fetched) -> bool:
     found = problems(card)
     for problem in found:
         print(f"error: {card.model_id}: {problem}", file=sys.stderr)

@@ -22,8 +22,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from shared.checkpoints import INDEX, MANIFEST, UNUSED, Manifest, is_needed, parts, sha256
-from shared.models import ModelCard
+from shared.models import ModelCard, PromptEnhancer
 
+Fetched = ModelCard | PromptEnhancer
+TEXT_MODEL = {"": "text model"}
+"""The parts of a transformers repository: one, at its top."""
 HUB_NOTES = ".cache"
 """What the hub's client keeps beside its downloads to go on with them."""
 
@@ -32,7 +35,7 @@ class FetchError(Exception):
     """Why a model was not fetched, in a sentence that names it."""
 
 
-def fetch(card: ModelCard) -> bool:
+def fetch(card: Fetched) -> bool:
     """Fetch a model unless it is there; False when it was. Raises `FetchError`.
 
     Files stay in a draft folder until all of them are there and right, so a worker sees the whole
@@ -56,26 +59,29 @@ def fetch(card: ModelCard) -> bool:
     return True
 
 
-def is_fetched(card: ModelCard) -> bool:
+def is_fetched(card: Fetched) -> bool:
     """Whether the model's folder holds the revision that the models file names."""
     manifest = Manifest.read(card.source)
     return manifest is not None and manifest.origin == card.origin
 
 
-def _download(card: ModelCard, draft: Path) -> list[RepoFile]:
+def _download(card: Fetched, draft: Path) -> list[RepoFile]:
     where = {"repo_id": card.hub, "revision": card.revision}
     listing = HfApi().list_repo_tree(**where, recursive=True)
     files = {entry.path: entry for entry in listing if isinstance(entry, RepoFile)}
-    if INDEX not in files:
+    if card.family == "text":
+        known = TEXT_MODEL
+    elif INDEX not in files:
         raise FetchError(f"{card.hub} has no {INDEX}: it is not a diffusers repository")
-    index = json.loads(Path(hf_hub_download(**where, filename=INDEX, local_dir=draft)).read_text())
-    known = parts(index)
+    else:
+        index = Path(hf_hub_download(**where, filename=INDEX, local_dir=draft))
+        known = parts(json.loads(index.read_text()))
     needed = [file for path, file in files.items() if is_needed(path, known)]
     for part in known.keys() - UNUSED:
-        in_part = [file.path for file in needed if file.path.startswith(f"{part}/")]
-        is_model = f"{part}/config.json" in in_part
-        if not in_part or (is_model and not any(p.endswith(".safetensors") for p in in_part)):
-            raise FetchError(f"{card.hub} has no safetensors for the {part}")
+        names = [Path(f.path).name for f in needed if f.path.rpartition("/")[0] == part]
+        has_weights = any(name.endswith(".safetensors") for name in names)
+        if not names or ("config.json" in names and not has_weights):
+            raise FetchError(f"{card.hub} has no safetensors for the {part or known[part]}")
     _check_room(draft, needed)
     snapshot_download(**where, local_dir=draft, allow_patterns=[file.path for file in needed])
     return needed
@@ -127,14 +133,14 @@ def _alone_in(draft: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _in_words(card: ModelCard) -> Iterator[None]:
+def _in_words(card: Fetched) -> Iterator[None]:
     try:
         yield
     except (FetchError, HTTPError, OSError, EntryNotFoundError) as error:
         raise FetchError(f"{card.model_id}: {_reason(card, error)}") from error
 
 
-def _reason(card: ModelCard, error: Exception) -> str:
+def _reason(card: Fetched, error: Exception) -> str:
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     known = {
         FetchError: str(error),

@@ -1,10 +1,10 @@
 """Compares the weights on this disk with what was fetched and with what the models file pins."""
 
 from shared.checkpoints import Manifest, pickles, sha256
-from shared.models import ModelCard
+from shared.models import ModelCard, PromptEnhancer
 
 
-def problems(card: ModelCard) -> list[str]:
+def problems(card: ModelCard | PromptEnhancer) -> list[str]:
     """What is wrong with a model's files, a sentence each."""
     if not card.source.exists():
         return [f"{card.source} is missing"]
@@ -15,12 +15,12 @@ def problems(card: ModelCard) -> list[str]:
     return _folder_problems(card, Manifest.read(card.source))
 
 
-def is_checkable(card: ModelCard) -> bool:
+def is_checkable(card: ModelCard | PromptEnhancer) -> bool:
     """Whether there is anything to compare the files with."""
     return card.sha256 is not None or card.hub is not None
 
 
-def _folder_problems(card: ModelCard, manifest: Manifest | None) -> list[str]:
+def _folder_problems(card: ModelCard | PromptEnhancer, manifest: Manifest | None) -> list[str]:
     found = [f"{path.relative_to(card.source)} is a pickle" for path in pickles(card.source)]
     if manifest is None:
         return [*found, "it has no SHA256SUMS"] if is_checkable(card) else found

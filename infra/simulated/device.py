@@ -3,6 +3,7 @@
 A word in the prompt asks for a fault in the denoiser: `kill@2` ends the process before the third
 step, `hang@2` never comes back from it, `raise@2` fails it, `full@2` finds no memory for it;
 `nothing@0` makes no picture. The fault comes whenever the sample gets there, at every attempt.
+To the safety checker bright pictures are unsafe.
 """
 
 import os
@@ -23,6 +24,7 @@ from worker.gpu.families import DeviceMemoryFull
 from worker.gpu.memory import Plenty
 from worker.gpu.samples import Picture, Sample
 
+BRIGHT = 128
 FAULT = re.compile(r"\b(kill|hang|raise|full|nothing)@(\d+)\b")
 PACE = None
 
@@ -79,6 +81,9 @@ class CountingModel:
             raise RuntimeError(f"{sample.denoising} steps were taken of {sample.total}")
         if "nothing@" in sample.prompt:
             raise NoPicture("asked for")
+        if self.card.family == "safety":
+            unsafe = bool(sample.image is not None and sample.image.mean() > BRIGHT)
+            return Picture(np.zeros((1, 1, 3), np.uint8), steps=1, unsafe=unsafe)
         pixels = np.empty((sample.height, sample.width, 3), np.uint8)
         pixels[:] = np.frombuffer(sample.seed.to_bytes(4, "big"), np.uint8)[1:]
         return Picture(pixels, steps=sample.step)

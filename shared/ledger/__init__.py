@@ -3,6 +3,7 @@
 submissions   what the front door does: submit, find, cancel
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
+orders        what operators have workers do: drain, load a model; who lives
 reaper        what nobody may forget: lost workers, due retries, lost messages
 
 Keys (`pool` groups the workers that run the same models):
@@ -27,6 +28,7 @@ jobs:{tenant}         zset    the tenant's newest jobs, by the time they were ac
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
 service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
 workers               zset    worker names by the time their record ends; worker:{name} holds it
+orders                stream  what workers are ordered; order:{id} holds their answers
 room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up
 """

@@ -32,6 +32,10 @@ class WorkerRecord:
     occupancy: float
     """Mean rows of a denoising step."""
     steps: int
+    models: frozenset[str] = frozenset()
+    """Ids of those in its memory."""
+    checked: frozenset[str] = frozenset()
+    """Ids of those whose pictures it can check."""
 
 
 class Attempts:
@@ -98,6 +102,8 @@ class Attempts:
                     "slots": worker.slots,
                     "occupancy": round(worker.occupancy, 3),
                     "steps": worker.steps,
+                    "models": ",".join(sorted(worker.models)),
+                    "checked": ",".join(sorted(worker.checked)),
                 },
             )
             pipe.expire(f"worker:{worker.name}", lifetime)

@@ -19,6 +19,9 @@ from shared.ledger.scripts import script_settings, source
 from shared.webhooks import new_message_id
 
 CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
+CLEARED = Failure.of(Cancelled("Cancelled: the queue was cleared"))
+AT_ONCE = 100
+"""Jobs that one call of a script ends: Redis does nothing else meanwhile."""
 
 
 class Outcome(StrEnum):
@@ -95,6 +98,7 @@ class Submissions:
         self._submit = redis.register_script(source("submit"))
         self._note_deleted = redis.register_script(source("note_deleted"))
         self._cancel = redis.register_script(source("cancel"))
+        self._cancel_waiting = redis.register_script(source("cancel_waiting"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
@@ -161,6 +165,27 @@ class Submissions:
             args=[self._settings, job_id, tenant, CANCELLED.model_dump_json()]
         )
         return None if ended is None else bool(ended)
+
+    async def cancel_waiting(self, tenant: str | None) -> int:
+        """End the jobs that wait, of one tenant or of all; how many this call ended."""
+        if tenant is None:
+            ids = await self._waiting()
+        else:
+            ids = sorted(cast("set[str]", await self._redis.smembers(f"live:{tenant}")))
+        failure = CLEARED if tenant is None else CANCELLED
+        ended = 0
+        # From the end of the queue: what is at its front is published again and again meanwhile.
+        for first in range(0, len(ids), AT_ONCE):
+            batch = ids[::-1][first : first + AT_ONCE]
+            args = [self._settings, failure.model_dump_json(), tenant or "", *batch]
+            ended += int(await self._cancel_waiting(args=args))
+        return ended
+
+    async def _waiting(self) -> list[str]:
+        ids = cast("list[str]", await self._redis.zrange("delayed", 0, -1))
+        for pool in cast("set[str]", await self._redis.smembers("pools")):
+            ids += cast("list[str]", await self._redis.zrange(f"waiting:{pool}", 0, -1))
+        return ids
 
     async def live(self, tenant: str) -> int:
         """Jobs of the tenant that wait or run."""

@@ -185,7 +185,8 @@ async def test_small_answers_are_as_they_were(client, app, attempts, redis, requ
         "/api/v3/system_load", "/api/v6/processing/request_count", "/api/v3/dreambooth/model_list",
         "/api/v1/enterprise/get_all_models", "/api/v1/enterprise/verify_model",
         "/api/v1/enterprise/schedulers_list", "/api/v1/enterprise/system_details",
-        "/api/v1/enterprise/load_model", "/api/v3/super_resolution", "/api/v3/nowhere",
+        "/api/v1/enterprise/load_model", "/api/v1/enterprise/clear_queue",
+        "/api/v3/super_resolution", "/api/v3/nsfw_image_check", "/api/v3/nowhere",
     )  # fmt: skip
     uploads = ("/api/v3/base64_crop", "/api/v6/base64_to_url", "/api/v1/enterprise/upload_image")
     answers = {"idle": idle}

@@ -15,7 +15,7 @@ from infra.models.__main__ import main
 from infra.models.fetch import FetchError, fetch
 from infra.models.verify import problems
 from shared.checkpoints import MANIFEST, Manifest
-from shared.models import ModelCard
+from shared.models import ModelCard, PromptEnhancer
 from tests.infra.hub import REPOSITORY, REVISION, Hub
 from tests.servers import Reply, http_server
 
@@ -329,3 +329,43 @@ def test_an_unknown_id_is_answered_with_the_known_ones(monkeypatch, capsys, tmp_
     assert main(["fetch", "nope"]) == 1
 
     assert capsys.readouterr().err == "error: no model nope in the models file: mine, tiny\n"
+
+
+def test_a_text_model_is_fetched_from_the_top_of_its_repository(hub, tmp_path):
+    needed = {
+        "config.json": b"{}",
+        "model.safetensors": bytes(range(256)),
+        "vocab.json": b"{}",
+        "merges.txt": b"#",
+    }
+    others = {"pytorch_model.bin": b"a pickle", "onnx/model.onnx": b"of another library"}
+    hub.files = needed | others
+    enhancer = PromptEnhancer(source=tmp_path / "text").model_copy(
+        update={"hub": REPOSITORY, "revision": REVISION}
+    )
+
+    assert fetch(enhancer)
+
+    assert set(files(enhancer.source)) == {*needed, MANIFEST}
+    assert problems(enhancer) == []
+
+
+def test_a_text_model_without_safetensors_is_refused(hub, tmp_path):
+    hub.files = {"config.json": b"{}", "pytorch_model.bin": b"a pickle"}
+    enhancer = PromptEnhancer(source=tmp_path / "text").model_copy(
+        update={"hub": REPOSITORY, "revision": REVISION}
+    )
+
+    with pytest.raises(FetchError, match="org/tiny has no safetensors for the text model"):
+        fetch(enhancer)
+
+
+def test_the_command_knows_the_text_model(tmp_path, monkeypatch, capsys):
+    models = tmp_path / "models.yaml"
+    models.write_text("models: {}\nprompt_enhancer: {source: text}")
+    monkeypatch.setenv("IMG2IMG_MODELS_FILE", str(models))
+    monkeypatch.setenv("IMG2IMG_MODELS_DIR", str(tmp_path))
+
+    assert main(["list"]) == 0
+
+    assert capsys.readouterr().out.split()[:3] == ["prompt_enhancer", "text", "missing"]

@@ -53,7 +53,7 @@ def test_a_hub_model_lies_under_its_id(read, tmp_path):
         ),
         (
             f"{{family: sd, hub: a/b, revision: {COMMIT}, source: x.safetensors, config: y}}",
-            "source: a folder, since hub names a diffusers repository",
+            "source: a folder, since hub names a repository",
         ),
         ("{family: sd, source: x, sha256: abc}", "sha256: String should match"),
         ("{family: sd, source: x, trust_remote_code: true}", "trust_remote_code: Extra inputs"),

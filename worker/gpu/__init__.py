@@ -2,8 +2,10 @@
 
 app         wires the process: settings, engine, ledger, Celery, start and stop signals
 pool        the Celery pool: wakes the consumer when a slot frees, hands work back when stopped
+orders      what operators have it do: drain, load a model, forget caches
 tasks       the Celery side: name and one call
 runner      one job from its id to stored images, in one straight line
+wording     which prompt is painted
 checks      which pictures are checked for safety, and by whom
 engine      the only thread that touches the device
 batcher     which samples go together (no torch)

@@ -15,15 +15,17 @@ from shared.add_ons import AddOns
 from shared.egress import Guard
 from shared.ledger.attempts import Attempts, WorkerRecord
 from shared.ledger.connect import connect_for_work
+from shared.ledger.orders import Inbox
 from shared.models import Registry
 from shared.object_store import ObjectStore
 from shared.queue import make_celery, queue_name
 from worker.gpu.checks import Checks
 from worker.gpu.config import GpuSettings
 from worker.gpu.engine import Engine
-from worker.gpu.families import device_memory, load, pick_device
+from worker.gpu.families import device_memory, load, load_text_model, pick_device
 from worker.gpu.inputs import fetch_with
 from worker.gpu.leases import Leases
+from worker.gpu.orders import obey
 from worker.gpu.pipelines import WarmPipelines
 from worker.gpu.pool import gpu_pool
 from worker.gpu.runner import JobRunner
@@ -48,13 +50,18 @@ class GpuWorker:
     attempts: Attempts
     leases: Leases
     celery: Celery
+    registry: Registry
+    pipelines: WarmPipelines
+    inbox: Inbox
+    checked: frozenset[str]
+    """Ids of the models whose pictures it can check."""
 
     def run(self) -> None:
         """Warm up, then consume until SIGTERM: nothing is taken from the queue before."""
         if self.settings.metrics_port:
             start_http_server(self.settings.metrics_port, self.settings.metrics_host)
         self.engine.start()
-        self.leases.start(before_each=self.beat)
+        self.leases.start(before_each=self._tick)
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_shutting_down.connect(self._drain, weak=False)
         try:
@@ -91,6 +98,11 @@ class GpuWorker:
         timer.daemon = True
         timer.start()
 
+    def _tick(self) -> None:
+        self.beat()
+        for order in self.inbox.read():
+            obey(order, self.inbox, self.pipelines)
+
     def beat(self) -> None:
         """Say that the worker lives, unless its device hangs: then it must not seem to."""
         stalled = self.engine.stalled_for
@@ -103,6 +115,9 @@ class GpuWorker:
             slots=self.settings.slots,
             occupancy=self.engine.occupancy,
             steps=self.engine.steps,
+            # Not the checkers, whose ids are paths.
+            models=frozenset(filter(self.registry.get, self.pipelines.loaded)),
+            checked=self.checked,
         )
         self.attempts.register(record, lifetime=10 * BEAT)
 
@@ -112,7 +127,8 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
-    attempts = Attempts(connect_for_work(settings.redis_url), settings)
+    redis = connect_for_work(settings.redis_url)
+    attempts = Attempts(redis, settings)
     device = pick_device()
     cards = registry.in_pools(settings.pool_names)
     checks = Checks.find(cards, registry.safety)
@@ -141,13 +157,24 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         fetch=fetch_with(store, Guard.from_settings(settings), attempts=settings.max_attempts),
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
+        go_on=load_text_model(registry.enhancer) if registry.enhancer else None,
         embed_parameters=settings.embed_parameters,
         add_ons=AddOns.read(settings.models_file, models_dir=settings.models_dir),
     )
     celery = make_celery(settings.redis_url, settings.pool_names, drain=settings.drain)
     celery.conf.worker_pool = gpu_pool(leases.hand_back)
     register(celery, runner)
-    return GpuWorker(settings, engine, attempts, leases, celery)
+    return GpuWorker(
+        settings=settings,
+        engine=engine,
+        attempts=attempts,
+        leases=leases,
+        celery=celery,
+        registry=registry,
+        pipelines=pipelines,
+        inbox=Inbox(redis, settings.worker_name),
+        checked=frozenset(checks.checkers),
+    )
 
 
 def _exit(reason: BaseException) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 
 from shared.jobs import Params
 from shared.models import ModelCard, Safety
-from worker.gpu.samples import Picture, Sample
+from worker.gpu.samples import Picture, Pixels, Sample
 
 WEIGHTS = "model.safetensors"
 
@@ -50,13 +50,20 @@ class Checks:
 
 def check_of(picture: Picture, checker: ModelCard, of: Sample) -> Sample:
     """A check of the picture that a sample became; its own picture says whether it is `unsafe`."""
-    height, width, _ = picture.pixels.shape
+    return check(picture.pixels, checker, of.job_id, alone=of.alone, strict=of.strict)
+
+
+def check(
+    pixels: Pixels, checker: ModelCard, job_id: int, *, alone: bool, strict: bool = False
+) -> Sample:
+    """A check of (height, width, 3) RGB; see `check_of`."""
+    height, width, _ = pixels.shape
     return Sample(
-        job_id=of.job_id,
+        job_id=job_id,
         model_id=checker.model_id,
         prompt="",
         negative_prompt="",
-        image=picture.pixels,
+        image=pixels,
         mask=None,
         height=height,
         width=width,
@@ -65,8 +72,8 @@ def check_of(picture: Picture, checker: ModelCard, of: Sample) -> Sample:
         guidance_scale=1.0,
         scheduler="",
         seed=0,
-        alone=of.alone,
-        strict=of.strict,
+        alone=alone,
+        strict=strict,
     )
 
 

@@ -54,6 +54,13 @@ def fetch_with(store: ObjectStore, guard: Guard, *, attempts: int = 1) -> Fetch:
     return fetch
 
 
+def picture(params: Params, fetch: Fetch) -> Pixels:
+    """The init image as it is, (height, width, 3) RGB; raises BadInput."""
+    assert params.init_image is not None
+    image = images.decode(fetch(params.init_image, "init_image"), "init_image")
+    return images.init_pixels(image, *image.size)
+
+
 def prepare(params: Params, limits: Limits, fetch: Fetch) -> Inputs:
     """The pixels of a job; raises BadInput that names the field."""
     if params.init_image is None:

@@ -85,6 +85,23 @@ class WarmPipelines:
         """A loaded model; raises `KeyError` for another, which no pinned one is."""
         return self._warm[model_id].pipeline
 
+    @property
+    def loaded(self) -> set[str]:
+        """Ids of the models in memory."""
+        with self._changed:
+            return set(self._warm)
+
+    def serves(self, model_id: str) -> bool:
+        """Whether this worker may load the model."""
+        return model_id in self._cards
+
+    def load(self, model_id: str, *, timeout: float) -> None:
+        """Have a model in memory without a request for it; raises what `pin` raises."""
+        card = self._cards[model_id]
+        sample = _blank(card, card.limits.min_side, 1.0)
+        self.pin([sample], timeout=timeout)
+        self.unpin(sample)
+
     def pin(self, samples: Sequence[Sample], *, timeout: float | None = None) -> Pipeline:
         """The model of these samples, all of one; it stays until each of them has `ended`.
 

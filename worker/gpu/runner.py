@@ -18,14 +18,16 @@ from shared.ledger.attempts import Attempt, Attempts
 from shared.models import Registry
 from shared.object_store import ObjectStore, output_keys
 from worker.gpu.censor import censor
-from worker.gpu.checks import Checks, check_of
+from worker.gpu.checks import Checks, check, check_of
 from worker.gpu.encoding import encode
 from worker.gpu.engine import Engine, EngineStopped
+from worker.gpu.families import GoOn
 from worker.gpu.infotext import infotext
-from worker.gpu.inputs import Fetch, Inputs, prepare
+from worker.gpu.inputs import Fetch, Inputs, picture, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
+from worker.gpu.wording import worded
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class JobRunner:
     timeout: timedelta
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
+    go_on: GoOn | None = None
+    """Finds more words for a prompt, where this worker has a text model."""
     embed_parameters: bool = True
 
     def run(self, job_id: str, generation: str) -> None:
@@ -65,7 +69,8 @@ class JobRunner:
         """Run the attempt and tell the ledger what came of it, and the caller in one word."""
         ids = {"job_id": attempt.job.id, "attempt": attempt.number}
         try:
-            result = self._make(attempt, held)
+            is_check = attempt.job.params.task == "check"
+            result = self._check(attempt, held) if is_check else self._make(attempt, held)
         except (CancelledError, EngineStopped):
             if not held.dropped:
                 self.attempts.hand_back(attempt, charged=False, failure=STOPPED)
@@ -85,7 +90,9 @@ class JobRunner:
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()
         deadline = started + self.timeout.total_seconds()
-        job, params = attempt.job, attempt.job.params
+        asked = attempt.job.params.prompt
+        job, degraded = worded(attempt.job, self.go_on)
+        attempt, params = replace(attempt, job=job), job.params
         card = self.registry.get(params.model_id)
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
@@ -112,7 +119,8 @@ class JobRunner:
             scheduler=samples[0].done.result().scheduler or params.scheduler,
             unsafe=tuple(verdict for verdict in verdicts if verdict is not None),
             seconds=round(time.monotonic() - started, 3),
-            degraded=tuple(sorted(set().union(*(sample.degraded for sample in samples)))),
+            prompt=None if params.prompt == asked else params.prompt,
+            degraded=tuple(sorted(degraded.union(*(sample.degraded for sample in samples)))),
         )
 
     def _pictures(self, attempt: Attempt, held: Held, deadline: float) -> Iterable[Picture]:
@@ -124,15 +132,43 @@ class JobRunner:
             return pictures
         painted = list(pictures)
         checks = [check_of(p, checker, s) for p, s in zip(painted, samples, strict=True)]
+        verdicts = self._verdicts(checks, held, deadline)
+        cover = params.safety_checker_type
+        return [_judged(p, v, cover) for p, v in zip(painted, verdicts, strict=True)]
+
+    def _check(self, attempt: Attempt, held: Held) -> Result:
+        started = time.monotonic()
+        deadline = started + self.timeout.total_seconds()
+        job, params = attempt.job, attempt.job.params
+        checker = self.checks.checkers.get(params.model_id)
+        if checker is None:
+            raise InternalError("This deployment no longer has a safety checker")
+        pixels = picture(params, self.fetch)
+        asked = check(pixels, checker, job.id, alone=attempt.number > 1)
+        try:
+            verdicts = self._verdicts([asked], held, deadline)
+        finally:
+            held.let_go()
+        height, width, _ = pixels.shape
+        return Result(
+            keys=(),
+            file_prefix=job.file_prefix,
+            width=width,
+            height=height,
+            scheduler=params.scheduler,
+            unsafe=tuple(verdicts),
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _verdicts(self, checks: list[Sample], held: Held, deadline: float) -> list[bool]:
+        """Whether each is unsafe; without an answer there is no verdict, and the attempt fails."""
         held.checks = checks
         if held.dropped:
             raise CancelledError
         self.engine.submit(checks, timeout=deadline - time.monotonic())
-        # Without a verdict there is no picture: a check that fails or is late fails the attempt.
         verdicts = [self._wait(check, deadline).unsafe is not False for check in checks]
         FLAGGED.inc(sum(verdicts))
-        cover = params.safety_checker_type
-        return [_judged(p, v, cover) for p, v in zip(painted, verdicts, strict=True)]
+        return verdicts
 
     def _wait(self, sample: Sample, deadline: float) -> Picture:
         try:

@@ -1,6 +1,6 @@
 """What is kept so that it is not computed twice."""
 
-from worker.gpu.families.caches import Cache
+from worker.gpu.families.caches import Cache, forget_all
 from worker.gpu.metrics import CACHE_HITS, CACHE_MISSES
 
 
@@ -51,3 +51,15 @@ def test_hits_and_misses_are_counted_under_the_name():
     cache.get("a")
 
     assert (count_of(CACHE_HITS, "counted"), count_of(CACHE_MISSES, "counted")) == (2, 1)
+
+
+def test_what_is_to_be_forgotten_is_not_handed_out_any_more():
+    cache, weighed = Cache("prompt", 10), Cache("image", 10, len)
+    cache.put("a", 1)
+    weighed.put("b", "x" * 10)
+
+    forget_all()
+
+    assert (cache.get("a"), weighed.get("b")) == (None, None)
+    weighed.put("c", "y" * 10)
+    assert weighed.get("c") == "y" * 10, "nothing that is gone weighs any more"

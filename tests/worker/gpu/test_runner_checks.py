@@ -165,3 +165,48 @@ def test_a_job_that_is_handed_back_while_it_is_painted_is_not_checked(bench, led
 
     assert (record.state, record.generation, record.attempts) == ("queued", 2, 0)
     assert len(bench.engine.submitted) == 1
+
+
+def check_job():
+    return job_of(task="check", scheduler="", steps=1, strength=1.0, guidance_scale=1.0)
+
+
+def test_a_job_that_is_only_a_check_has_a_verdict_and_no_pictures(bench, ledger):
+    job = check_job()
+    ledger.submit(job)
+    check_pictures(bench, verdict=lambda brightness: True)
+    record = run(bench, ledger, job)
+
+    assert (record.state, record.result.unsafe, record.result.keys) == ("succeeded", (True,), ())
+    assert (record.result.width, record.result.height) == (64, 64)
+    assert [sample.model_id for sample in bench.engine.submitted] == [CHECKER.model_id]
+    assert bench.store.objects == {}
+
+
+def test_a_check_without_an_answer_is_tried_again(bench, ledger):
+    job = check_job()
+    ledger.submit(job)
+    check_pictures(bench)
+    bench.engine.answer = lambda sample: sample.fail(ValueError("no number"))
+    record = run(bench, ledger, job)
+
+    assert (record.state, record.attempts) == ("queued", 1)
+
+
+def test_a_check_where_no_checker_is_fails_and_does_not_pass(bench, ledger):
+    job = check_job()
+    ledger.submit(job)
+    record = run(bench, ledger, job)
+
+    assert (record.state, record.failure.code) == ("failed", "internal_error")
+
+
+def test_a_check_of_what_is_no_image_fails_by_name(bench, ledger):
+    job = check_job()
+    ledger.submit(job)
+    check_pictures(bench)
+    bench.runner = replace(bench.runner, fetch=lambda source, field: b"GIF89a")
+    record = run(bench, ledger, job)
+
+    assert record.state == "failed"
+    assert "init_image" in record.failure.message

@@ -17,16 +17,17 @@ vae                images to latents and back
 caches             what is kept of prompts and images
 pixels             bytes to tensors and back; copies brings them to the host, unwaited for
 safety             judges finished pictures: a model of one step that paints nothing
+text               goes on with prompts, on the CPU: no family, no Pipeline
 weights            reads a diffusers folder or a single file; memory counts what that takes
 device             how torch is called
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from shared.models import ModelCard
+    from shared.models import ModelCard, PromptEnhancer
     from worker.gpu.memory import Memory
     from worker.gpu.samples import Picture, Sample
 
@@ -40,8 +41,13 @@ FAMILIES = {
 """Modules by name, so that only the families in use are imported, torch with them."""
 DEVICE = "worker.gpu.families.device"
 MEMORY = "worker.gpu.families.memory"
+CACHES = "worker.gpu.families.caches"
+TEXT = "worker.gpu.families.text"
 IMAGE_CACHE = 64 * 2**20
 """Bytes of encoded images that a VAE keeps; one of 1024x1024 is a megabyte or two."""
+
+GoOn = Callable[[str, int], str]
+"""(opening, seed) -> a longer prompt, the same one each time; raises `ValueError` without one."""
 
 
 class DeviceMemoryFull(Exception):
@@ -110,6 +116,16 @@ def load(card: "ModelCard", device: str, image_cache: int = IMAGE_CACHE) -> Pipe
         torch_device.make_room()
     loaded = torch_device.in_our_errors(family.load, card, device, image_cache)
     return cast("Pipeline", torch_device.Guarded(loaded, pace))
+
+
+def load_text_model(card: "PromptEnhancer") -> GoOn:
+    """Load what goes on with prompts; raises `OSError` without weights."""
+    return cast("GoOn", import_module(TEXT).load(card))
+
+
+def forget_caches() -> None:
+    """Hand out nothing any more of what is kept of prompts and images."""
+    import_module(CACHES).forget_all()
 
 
 def device_memory(device: str, budget: int | None) -> "Memory":

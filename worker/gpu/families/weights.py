@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from shared.checkpoints import INDEX, Manifest, loaded_parts, pickles, sha256, weight_files
-from shared.models import ModelCard
+from shared.models import ModelCard, PromptEnhancer
 from worker.gpu.families.device import globals_guarded
 
 SHARED = frozenset({"AutoencoderKL", "T5EncoderModel"})
@@ -76,9 +76,9 @@ def read(pipeline: Any, card: ModelCard, device: str, **options: Any) -> Any:
     return pipe
 
 
-def check_files(card: ModelCard) -> None:
+def check_files(card: ModelCard | PromptEnhancer) -> None:
     """Raises `OSError` for what is missing, before its name is taken for that of a repository."""
-    if card.is_single_file:
+    if isinstance(card, ModelCard) and card.is_single_file:
         assert card.config is not None
         if not card.source.is_file():
             raise FileNotFoundError(f"{card.model_id}: source: no file {card.source}")

@@ -1,0 +1,95 @@
+"""What operators do while the service runs: the queue, the workers, their models and caches."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import Caller, Fields, FrontDoor
+from api.dialects import ENTERPRISE
+from api.door import Door
+from api.errors import NotAllowed, Unavailable
+from shared.ledger.orders import LiveWorker, What
+from shared.tenants import Tenant
+
+router = APIRouter(tags=["operations"])
+
+PATIENCE = 5.0
+"""Seconds for workers to answer; they look for orders once a second."""
+
+
+async def clear_queue(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+    """Cancel the jobs that wait: the caller's own, or with the scope `admin` everybody's.
+
+    Running ones go on; webhooks of the cancelled say `failed`.
+    """
+    whose = None if "admin" in tenant.scopes else tenant.tenant
+    ended = await door.submissions.cancel_waiting(whose)
+    return _done("Queue cleared", cancelled=ended)
+
+
+async def restart_server(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+    """Have every worker finish what it runs, or hand it back, and end; supervisors start it anew.
+
+    Jobs wait meanwhile. Needs the scope `admin`.
+    """
+    _admin_only(tenant)
+    workers = await door.orders.workers()
+    await _order(door, "drain", workers)
+    return _done("Server restart started", workers=len(workers))
+
+
+async def clear_cache(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+    """Have every worker forget what it keeps of prompts and images. Needs the scope `admin`."""
+    _admin_only(tenant)
+    await _order(door, "forget", await door.orders.workers())
+    return _done("Cache cleared")
+
+
+async def load_model(fields: Fields, tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+    """Have the workers of a model's pool load it, in place of what was used least if need be.
+
+    Only `model_id` is read, and it must be a model of this deployment: nothing is fetched. Needs
+    the scope `admin`. `system_details` lists what is loaded.
+    """
+    _admin_only(tenant)
+    card = door.card(fields.get("model_id"))
+    workers = [one for one in await door.orders.workers() if card.pool in one.pools]
+    await _order(door, "load", workers, model_id=card.model_id)
+    return _done("model load started")
+
+
+async def _order(door: Door, what: What, workers: list[LiveWorker], *, model_id: str = "") -> None:
+    """Have it done; raises Unavailable when there is nobody, or not all of them have heard it."""
+    if not workers:
+        raise Unavailable
+    if await door.orders.give(what, workers, model_id=model_id, patience=PATIENCE):
+        raise Unavailable
+
+
+def _admin_only(tenant: Tenant) -> None:
+    if "admin" not in tenant.scopes:
+        raise NotAllowed("admin")
+
+
+def _done(message: str, **more: Any) -> dict[str, Any]:
+    return {"status": "success", "message": message, "messege": message, **more}
+
+
+Operation = Callable[..., Awaitable[dict[str, Any]]]
+NAMES: dict[str, Operation] = {
+    "clear_queue": clear_queue,
+    "restart_server": restart_server,
+    "clear_cache": clear_cache,
+    "load_model": load_model,
+    "load_model_v2": load_model,
+}
+OPERATIONS: dict[str, Operation] = {
+    "/api/v4/dreambooth/model_reload": load_model,
+    "/api/v6/images/model_reload": load_model,
+    "/api/v5/clear_cache": clear_cache,
+    **{f"{prefix}/{name}": NAMES[name] for prefix in ENTERPRISE for name in NAMES},
+}
+"""By path."""
+for _path, _operation in OPERATIONS.items():
+    router.add_api_route(_path, _operation, methods=["POST"])
