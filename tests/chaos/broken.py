@@ -5,23 +5,29 @@ A run of any of them has to end in violations, or the checker is not worth its n
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+
+from shared.ledger.attempts import Attempts
+from shared.ledger.records import read
+from shared.ledger.submissions import Submissions
+from shared.object_store import ObjectStore
+from shared.queue import GENERATE, make_celery, queue_name
+from shared.tenants import Tenants
 
 
 def _script(name: str, text: str, instead: str) -> None:
     """The Lua script of this name with another text in one place."""
-    from shared.ledger import scripts
+    read_text = Path.read_text
 
-    whole = scripts.source
-
-    def broken(asked: str) -> str:
-        source = whole(asked)
-        if name not in (asked, "common"):
-            return source
-        if text not in source:
+    def broken(self, *args, **options):
+        whole = read_text(self, *args, **options)
+        if self.name != f"{name}.lua":
+            return whole
+        if text not in whole:
             raise LookupError(f"{name}.lua has changed: {text} is not in it")
-        return source.replace(text, instead)
+        return whole.replace(text, instead)
 
-    scripts.source = broken
+    Path.read_text = broken
 
 
 def outbox() -> None:
@@ -50,8 +56,6 @@ def final() -> None:
 def countdown() -> None:
     """A delayed retry waits in a Celery worker's memory, not in the ledger."""
     _script("common", "redis.call('ZADD', 'delayed', now + delay, id)", "")
-    from shared.ledger.attempts import Attempts
-    from shared.queue import GENERATE, make_celery, queue_name
 
     hand_back = Attempts.hand_back
 
@@ -86,8 +90,6 @@ def idempotency() -> None:
 
 def owner() -> None:
     """Any key reads any job."""
-    from shared.ledger.records import read
-    from shared.ledger.submissions import Submissions
 
     async def find(self, job_id, tenant):
         return read(await self._redis.hgetall(f"job:{job_id}"))
@@ -97,15 +99,11 @@ def owner() -> None:
 
 def signature() -> None:
     """All webhooks are signed with the same tenant's secret."""
-    from shared.tenants import Tenants
-
     Tenants.webhook_secrets = lambda self, tenant: next(iter(self._secrets.values()))
 
 
 def upload() -> None:
     """Now and then a job succeeds before its image is stored."""
-    from shared.object_store import ObjectStore
-
     put = ObjectStore.put
 
     def forgetful(self, key, data, content_type, *, job_id=None):

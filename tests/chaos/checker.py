@@ -9,7 +9,18 @@ from PIL import Image
 
 from shared.jobs import JobRecord, JobState
 from shared.object_store import output_keys
-from tests.chaos.history import STATES, Accepted, Asked, History, Hook, Odd, Opened, Seen, Stranger
+from tests.chaos.history import (
+    STATES,
+    Accepted,
+    Asked,
+    History,
+    Hook,
+    Odd,
+    Opened,
+    Seen,
+    Stranger,
+    Stray,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,12 @@ def none_is_lost(history: History, final: Final) -> Iterator[str]:
             yield f"job {accepted.job_id} is still {job.record.state}"
 
 
+def the_ledger_knows_of_each(history: History, final: Final) -> Iterator[str]:
+    """At no time does a job wait in a process's memory alone, where that process's end loses it."""
+    for job_id in sorted({stray.job_id for stray in history.of(Stray)}):
+        yield f"job {job_id} was not over, and neither queued, delayed nor leased"
+
+
 def none_is_doubled(history: History, final: Final) -> Iterator[str]:
     """One request, however often it was sent, is one job."""
     told = defaultdict(set)
@@ -125,9 +142,10 @@ def success_has_its_images(history: History, final: Final) -> Iterator[str]:
 def links_open(history: History, final: Final) -> Iterator[str]:
     """A link that was handed out leads to the picture, or to word of an outage."""
     for opened in history.of(Opened):
-        seeds = final.jobs[opened.job_id].record.job.params.seeds
-        if opened.status in (None, 503):
+        job = final.jobs.get(opened.job_id)
+        if job is None or opened.status in (None, 503):
             continue
+        seeds = job.record.job.params.seeds
         if opened.status != 200:
             yield f"job {opened.job_id} has a link that answers {opened.status}: {opened.link}"
         elif not any(_is_painted(opened.body, seed) for seed in seeds):
@@ -229,6 +247,7 @@ def _is_painted(picture: bytes, seed: int) -> bool:
 
 CHECKS: tuple[Check, ...] = (
     none_is_lost,
+    the_ledger_knows_of_each,
     none_is_doubled,
     nothing_goes_back,
     outputs_stay,

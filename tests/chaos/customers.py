@@ -22,6 +22,8 @@ OUTAGES = (429, 503)
 POISON = ("kill@2", "hang@2", "raise@2", "nothing@0")
 POISONED = 0.06
 """Of the jobs; most of them only raise."""
+IMPATIENT = 0.1
+"""Of the requests for a job."""
 PHOTO = base64.b64encode(picture()).decode()
 
 
@@ -49,7 +51,7 @@ class Client:
         actions = (self.submit, self.look, self.cancel, self.pry)
         with self._http:
             while self.chaos.is_set():
-                (action,) = self.rng.choices(actions, (25, 60, 10, 5))
+                (action,) = self.rng.choices(actions, (40, 45, 8, 7))
                 action(give_up)
                 time.sleep(self.rng.uniform(0.05, 0.6))
 
@@ -140,17 +142,23 @@ class Client:
             "track_id": mark,
         }
 
+    def _impatience(self) -> dict[str, float]:
+        """Now and then it hangs up at once, and never hears that its job was accepted."""
+        return {"timeout": 0.2} if self.rng.random() < IMPATIENT else {}
+
     @property
     def _bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tenant.key}"}
 
     def _ask_v1(self, body: dict[str, Any], headers: dict[str, str]) -> httpx.Response | None:
-        answer = self._send("POST", "/v1/img2img", json=body, headers=self._bearer | headers)
+        options = self._impatience() | {"json": body, "headers": self._bearer | headers}
+        answer = self._send("POST", "/v1/img2img", **options)
         return answer if answer is not None and self._is(answer, 200, 202) else None
 
     def _ask_v3(self, body: dict[str, Any], headers: dict[str, str]) -> httpx.Response | None:
         body = body | {"key": self.tenant.key, "enhance_prompt": "no"}
-        answer = self._send("POST", "/api/v3/img2img", json=body, headers=headers)
+        options = self._impatience() | {"json": body, "headers": headers}
+        answer = self._send("POST", "/api/v3/img2img", **options)
         return answer if answer is not None and self._is(answer, 200) else None
 
     def _look_v1(self, job_id: int) -> None:

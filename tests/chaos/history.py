@@ -85,6 +85,13 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """A job was not over, and nothing in the ledger would have brought it to an end."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Odd:
     """An answer that no client should get, whatever is broken."""
 

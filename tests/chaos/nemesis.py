@@ -44,6 +44,8 @@ class World:
     proxy: Proxy
     manners: Manners
     folder: str
+    lease: float
+    """Seconds that a worker keeps a job without renewing it."""
 
     def ask(self, *command: object) -> None:
         """Tell Redis itself, past the proxy; one that is away is not told."""
@@ -100,6 +102,16 @@ def frozen(world: World, rng: random.Random) -> Iterator[str]:
         yield f"SIGSTOP {name}"
     finally:
         world.stack.kill(name, signal.SIGCONT)
+
+
+@contextmanager
+def outlived(world: World, rng: random.Random) -> Iterator[str]:
+    """A worker stands still until others have its jobs, and goes on with them."""
+    name, seconds = rng.choice(WORKERS), rng.uniform(1.1, 1.8) * world.lease
+    world.stack.kill(name, signal.SIGSTOP)
+    time.sleep(seconds)
+    world.stack.kill(name, signal.SIGCONT)
+    yield f"SIGSTOP {name} for {seconds:.1f} s"
 
 
 @contextmanager
@@ -211,7 +223,8 @@ def customers_down(world: World, rng: random.Random) -> Iterator[str]:
 
 FAULTS: dict[Fault, int] = {
     killed: 6,
-    frozen: 5,
+    frozen: 3,
+    outlived: 4,
     frozen_and_killed: 2,
     told_to_stop: 2,
     redis_killed: 2,
