@@ -57,6 +57,8 @@ def receiver(tenant: Tenant, history: History, manners: Manners) -> Callable[[Re
 
     def receive(request: Request) -> Reply:
         now = time.monotonic()
+        if len(request.body) < int(request.headers.get("content-length", 0)):
+            raise ConnectionResetError  # its courier was killed in the middle of it
         way = manners.choose("500", "hang", "reset", "redirect", "slow", "429")
         if way == "429" and manners.rng.random() < 0.2:
             way = "410"
