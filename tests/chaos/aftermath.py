@@ -11,9 +11,9 @@ from redis.exceptions import RedisError
 from shared.config import Settings
 from shared.ledger.records import read
 from shared.object_store import OUTPUTS, ObjectStore
-from tests.chaos.checker import Ended, Final
+from tests.chaos.faults import World
+from tests.chaos.final import Ended, Final
 from tests.chaos.history import History, Stray
-from tests.chaos.nemesis import World
 from tests.chaos.process import executions_file
 
 WAITING = ("leases", "delayed", "outbox", "deadlines")

@@ -2,15 +2,14 @@
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from shared.jobs import JobRecord, JobState
+from shared.jobs import JobState
 from shared.object_store import output_keys
+from tests.chaos.final import Final
 from tests.chaos.history import (
-    STATES,
     Accepted,
     Asked,
     History,
@@ -21,41 +20,6 @@ from tests.chaos.history import (
     Stranger,
     Stray,
 )
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A job when all was quiet again."""
-
-    record: JobRecord
-    message_id: str = ""
-
-    @property
-    def state(self) -> str:
-        """In the history's words."""
-        return STATES[self.record.state]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of its images."""
-        return tuple(key.rpartition("/")[2] for key in self.record.outputs)
-
-
-@dataclass(frozen=True)
-class Final:
-    """Ledger, bucket and devices when all was quiet again."""
-
-    jobs: Mapping[int, Ended]
-    objects: Mapping[str, bytes]
-    """Outputs by key."""
-    left: Mapping[str, int] = field(default_factory=dict)
-    """Size of each key of the ledger in which something waits or runs."""
-    executions: Mapping[int, int] = field(default_factory=dict)
-    """Samples that a device began, by job."""
-    faults: int = 0
-    """All that could cost an attempt."""
-    max_attempts: int = 3
-
 
 Check = Callable[[History, Final], Iterator[str]]
 
@@ -227,12 +191,6 @@ def answers_are_plain(history: History, final: Final) -> Iterator[str]:
     """Outages are told as such, with a time to come back; nothing is an internal error."""
     for what, count in Counter(odd.what for odd in history.of(Odd)).items():
         yield f"{what} ({count} times)"
-
-
-def orphans(final: Final) -> int:
-    """Outputs of attempts that ended before their time: nobody is shown them, a sweep's work."""
-    shown = {key for job in final.jobs.values() for key in job.record.outputs}
-    return len(final.objects.keys() - shown)
 
 
 def _is_painted(picture: bytes, seed: int) -> bool:

@@ -41,18 +41,20 @@ class Client:
     """(tenant, id) of every accepted job."""
     chaos: threading.Event
     """Set while new jobs are wanted."""
+    over: threading.Event
+    """Set when no answer will come any more."""
     jobs: list[int] = field(default_factory=list)
     opened: set[int] = field(default_factory=set)
     asked: int = 0
 
-    def live(self, give_up: threading.Event) -> None:
+    def live(self) -> None:
         """Act until the chaos is over; then no request of its own is open any more."""
         self._http = httpx.Client(base_url=self.url, timeout=PATIENCE)
         actions = (self.submit, self.look, self.cancel, self.pry)
         with self._http:
             while self.chaos.is_set():
                 (action,) = self.rng.choices(actions, (40, 45, 8, 7))
-                action(give_up)
+                action()
                 time.sleep(self.rng.uniform(0.05, 0.6))
 
     def look_at_all(self) -> None:
@@ -62,7 +64,7 @@ class Client:
                 self._look_v1(job_id)
                 self._look_v3(job_id)
 
-    def submit(self, give_up: threading.Event) -> None:
+    def submit(self) -> None:
         """Ask for a job, again and again under the same key, until there is an answer."""
         self.asked += 1
         mark = f"{self.name}.{self.asked}"
@@ -75,7 +77,7 @@ class Client:
         headers = {"Idempotency-Key": mark, "Prefer": self.rng.choice(("wait=2", "respond-async"))}
         if self.rng.random() < 0.05:
             headers["Cancel-After"] = str(self.rng.uniform(0.2, 3))
-        while not give_up.is_set():
+        while not self.over.is_set():
             began = time.monotonic()
             answer = ask(body, headers)
             if answer is not None and answer.status_code in (200, 202):
@@ -86,13 +88,13 @@ class Client:
                 return
             time.sleep(self.rng.uniform(0.1, 0.5))
 
-    def look(self, _: threading.Event) -> None:
+    def look(self) -> None:
         """See how a job does, of any age."""
         if self.jobs:
             recent = self.jobs[-10:] if self.rng.random() < 0.7 else self.jobs
             self.rng.choice((self._look_v1, self._look_v3))(self.rng.choice(recent))
 
-    def cancel(self, _: threading.Event) -> None:
+    def cancel(self) -> None:
         """Take back one of the last jobs."""
         if not self.jobs or self.rng.random() < 0.5:
             return
@@ -101,7 +103,7 @@ class Client:
         if answer is not None and self._is(answer, 200, 409) and answer.status_code == 200:
             self._note(answer.json(), began)
 
-    def pry(self, _: threading.Event) -> None:
+    def pry(self) -> None:
         """Try to read, or to cancel, what is another tenant's."""
         others = [job for name, job in self.strangers() if name != self.tenant.name]
         if not others:

@@ -17,10 +17,12 @@ from redis import Redis
 from infra.local import Stack
 from shared.webhooks import new_secret
 from tests.chaos.aftermath import aftermath, bring_forward, left, watch
-from tests.chaos.checker import Final, orphans, violations
+from tests.chaos.checker import violations
 from tests.chaos.customers import Client, clients, keys_file
+from tests.chaos.faults import COURIERS, WORKERS, World
+from tests.chaos.final import Final, orphans
 from tests.chaos.history import Accepted, History, Hook
-from tests.chaos.nemesis import COURIERS, WORKERS, Nemesis, World
+from tests.chaos.nemesis import Nemesis
 from tests.chaos.process import Orders
 from tests.chaos.proxy import Proxy, proxy
 from tests.chaos.sites import Manners, Tenant, sites
@@ -50,8 +52,6 @@ SETTINGS = {
     "IMG2IMG_WEBHOOK_TIMEOUT": "2",
     "IMG2IMG_OUTBOUND_ALLOW": "127.0.0.1",
 }
-WAITING = ("leases", "delayed", "outbox", "deadlines")
-WAITING_LIKE = ("waiting:*", "published:*", "lane:*", "ring:*", "live:*", "gpu.*")
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def run(folder: Path, *, seed: int, seconds: float, broken: str = "") -> Report:
         sites(tenants, history, manners) as (tenants, image_host),
         _world(folder, manners, broken) as world,
     ):
-        chaos, give_up = threading.Event(), threading.Event()
-        chaos.set()
+        chaos, over = threading.Event(), threading.Event()
+        crowd: list[Client] = []
 
         def make(name: str, tenant: Tenant) -> Client:
             return Client(
@@ -105,26 +105,39 @@ def run(folder: Path, *, seed: int, seconds: float, broken: str = "") -> Report:
                 f"{image_host}/picture.png",
                 lambda: [(one.tenant.name, job) for one in crowd for job in list(one.jobs)],
                 chaos,
+                over,
             )
 
-        crowd = list(clients(tenants, CLIENTS, make))
+        crowd += clients(tenants, CLIENTS, make)
         nemesis = Nemesis(world, random.Random(rng.random()), chaos)
-        with ThreadPoolExecutor(len(crowd) + 2) as threads:
-            watching = threads.submit(watch, world.redis.url, history, give_up)
-            at_work = [threads.submit(nemesis.haunt)]
-            at_work += [threads.submit(client.live, give_up) for client in crowd]
-            time.sleep(seconds)
-            chaos.clear()
-            at_work[0].result()
-            _make_well(world)
-            _await_quiet(world, at_work)
-            give_up.set()
-            for one in (*at_work, watching):
-                one.result()
-            list(threads.map(Client.look_at_all, crowd))
+        chaos.set()
+        _live(world, crowd, nemesis, history, seconds)
         deaths = sum(child.starts for child in world.stack.processes.values())
         final = aftermath(world, nemesis.count + deaths)
         return Report(seed, nemesis.log, violations(history, final), _counts(history, final))
+
+
+def _live(
+    world: World, crowd: list[Client], nemesis: Nemesis, history: History, seconds: float
+) -> None:
+    """All do what they do, until nothing waits any more; then everyone looks at all once more."""
+    chaos, over = crowd[0].chaos, crowd[0].over
+    with ThreadPoolExecutor(len(crowd) + 2) as threads:
+        try:
+            watching = threads.submit(watch, world.redis.url, history, over)
+            haunting = threads.submit(nemesis.haunt)
+            living = [threads.submit(client.live) for client in crowd]
+            time.sleep(seconds)
+            chaos.clear()
+            haunting.result()
+            _make_well(world)
+            _await_quiet(world, living)
+        finally:
+            chaos.clear()
+            over.set()
+        for one in (*living, watching):
+            one.result()
+        list(threads.map(Client.look_at_all, crowd))
 
 
 @contextmanager
@@ -178,14 +191,14 @@ def _make_well(world: World) -> None:
     world.stack.await_ready(*world.stack.processes)
 
 
-def _await_quiet(world: World, at_work: list[Future[None]]) -> None:
+def _await_quiet(world: World, living: list[Future[None]]) -> None:
     """Until nothing waits or runs, or it took too long; no webhook waits hours for its retry."""
     begun = brought_forward = time.monotonic()
     with Redis.from_url(world.redis.url, decode_responses=True) as redis:
         bring_forward(redis)
         while time.monotonic() < begun + QUIET_SECONDS:
             world.forgive()
-            if all(one.done() for one in at_work) and not any(left(redis).values()):
+            if all(one.done() for one in living) and not any(left(redis).values()):
                 return
             if time.monotonic() > brought_forward + 5:
                 bring_forward(redis)

@@ -8,7 +8,8 @@ from PIL import Image
 from shared.jobs import JobRecord, JobState, Result
 from shared.object_store import output_keys
 from tests.chaos import checker
-from tests.chaos.checker import Ended, Final, orphans, violations
+from tests.chaos.checker import violations
+from tests.chaos.final import Ended, Final, orphans
 from tests.chaos.history import Accepted, Asked, History, Hook, Odd, Opened, Seen, Stranger, Stray
 from tests.jobs import FAILURE, make_job
 
