@@ -17,7 +17,10 @@ from tests.chaos.history import History, Stray
 from tests.chaos.process import executions_file
 
 WAITING = ("leases", "delayed", "outbox", "deadlines")
-WAITING_LIKE = ("waiting:*", "published:*", "lane:*", "ring:*", "live:*", "gpu.*")
+WAITING_LIKE = (
+    *("waiting:*", "published:*", "lane:*", "ring:*", "gpu.*"),
+    *("live:*", "busy:*", "parked:*"),
+)
 LOOK_SECONDS = 0.5
 STRAYS = """
 local strays = {}

@@ -80,7 +80,7 @@ def countdown() -> None:
 
 def leases() -> None:
     """Nobody brings back the jobs of dead workers."""
-    _script("reap", "requeue(id, true, 0, failure)", "redis.call('ZREM', 'leases', id)")
+    _script("reap", "'ZRANGEBYSCORE', 'leases',", "'ZRANGEBYSCORE', 'no leases',")
 
 
 def idempotency() -> None:
