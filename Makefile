@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up models test check audit bench bench-gpu format constraints
+.PHONY: help setup demo up models test chaos check audit bench bench-gpu format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ models: $(INSTALLED) ## fetch the weights that infra/models.yaml names; ARGS="fe
 
 test: $(INSTALLED) ## everything that needs no GPU; ARGS="-k webhook" passes options to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(INSTALLED) ## break the whole service by a seed and check that nothing is lost; SECONDS=90 SEED=7 BREAK=outbox
+	@$(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
 check: $(INSTALLED) ## format, lint, types, import contracts, dangerous calls
 	@$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -165,7 +166,8 @@ class ObjectStore:
         if _is_over(key, answer["LastModified"]):
             answer["Body"].close()
             raise FileNotFoundError(key)
-        with answer["Body"] as body:
+        # Not `with answer["Body"]`: that is urllib3's own stream, whose errors nobody here knows.
+        with closing(answer["Body"]) as body:
             return StoredObject(body.read(), answer["ContentType"])
 
     def delete(self, keys: Sequence[str]) -> None:

@@ -79,7 +79,9 @@ class Server:
 class Valkey(Server):
     """A Valkey server that keeps what it acknowledged."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(
+        self, directory: Path, port: int, settings: Mapping[str, str] | None = None
+    ) -> None:
         options = {
             "--port": str(port),
             "--bind": "127.0.0.1",
@@ -87,6 +89,7 @@ class Valkey(Server):
             "--appendonly": "yes",
             "--maxmemory-policy": "noeviction",
             "--save": "",
+            **(settings or {}),
         }
         command = [str(get_binary_path()), *(word for pair in options.items() for word in pair)]
         super().__init__(command, port=port, directory=directory, answers=self.ping)
@@ -98,9 +101,11 @@ class Valkey(Server):
 
 
 @contextmanager
-def valkey(directory: Path, port: int | None = None) -> Iterator[Valkey]:
-    """A running Valkey with its data in the directory."""
-    server = Valkey(directory, port or free_port())
+def valkey(
+    directory: Path, port: int | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Valkey]:
+    """A running Valkey with its data in the directory; settings are options of its own."""
+    server = Valkey(directory, port or free_port(), settings)
     server.start()
     try:
         yield server

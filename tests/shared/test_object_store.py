@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from shared.config import Settings
-from shared.object_store import ObjectStore, StoredObject, input_key
+from shared.object_store import STORE_ERRORS, ObjectStore, StoredObject, input_key
 from tests import servers
 
 KEY = "generations/0f8fad5b-d9cb-469f-a165-70867728950e-0.png"
@@ -73,6 +73,14 @@ def test_a_second_put_replaces_the_first(store: ObjectStore):
 def test_an_object_that_is_not_there_is_a_missing_file(store: ObjectStore):
     with pytest.raises(FileNotFoundError, match="generations/none"):
         store.get("generations/none.png")
+
+
+def test_an_object_that_breaks_off_is_an_error_of_the_store():
+    headers = {"Content-Length": "100", "Last-Modified": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    with servers.http_server(lambda _: servers.Reply(200, PNG[:50], headers)) as half:
+        store = ObjectStore.connect(settings_for(half.url, "access", "secret"))
+        with pytest.raises(STORE_ERRORS):
+            store.get(KEY)
 
 
 def test_a_missing_bucket_is_not_a_missing_file(settings: Settings):
