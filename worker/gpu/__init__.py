@@ -4,6 +4,7 @@ app         wires the process: settings, engine, ledger, Celery, start and stop 
 pool        the Celery pool: wakes the consumer when a slot frees, hands work back when stopped
 tasks       the Celery side: name and one call
 runner      one job from its id to stored images, in one straight line
+turns       which jobs may be at work at the same time
 checks      which pictures are checked for safety, and by whom
 engine      the only thread that touches the device
 batcher     which samples go together (no torch)

@@ -65,7 +65,6 @@ def check_of(picture: Picture, checker: ModelCard, of: Sample) -> Sample:
         guidance_scale=1.0,
         scheduler="",
         seed=0,
-        alone=of.alone,
         strict=of.strict,
     )
 

@@ -4,8 +4,9 @@ import base64
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -26,6 +27,7 @@ from worker.gpu.inputs import Fetch, Inputs, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
+from worker.gpu.turns import NoTurn, Turns
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class JobRunner:
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
     embed_parameters: bool = True
+    turns: Turns = field(default_factory=Turns)
 
     def run(self, job_id: str, generation: str) -> None:
         """Run the job, if the ledger still wants it run. Whatever happens, the ledger knows."""
@@ -65,8 +68,9 @@ class JobRunner:
         """Run the attempt and tell the ledger what came of it, and the caller in one word."""
         ids = {"job_id": attempt.job.id, "attempt": attempt.number}
         try:
-            result = self._make(attempt, held)
-        except (CancelledError, EngineStopped):
+            with self._turn(attempt, held):
+                result = self._make(attempt, held)
+        except (CancelledError, EngineStopped, NoTurn):
             if not held.dropped:
                 self.attempts.hand_back(attempt, charged=False, failure=STOPPED)
             return "handed_back"
@@ -81,6 +85,24 @@ class JobRunner:
         log.info("job finished", extra=ids | {"seconds": result.seconds})
         JOB_SECONDS.observe(result.seconds)
         return "succeeded" if self.attempts.succeed(attempt, result) else "lost"
+
+    @contextmanager
+    def _turn(self, attempt: Attempt, held: Held) -> Iterator[None]:
+        """The time in which the attempt may be worked at.
+
+        A job that may have ended a worker is alone from its first byte to its last, and who waits
+        meanwhile is set aside: should this worker end too, nobody else is blamed for it.
+        """
+        with self.turns.take(
+            alone=attempt.suspect,
+            before_waiting=lambda: self.attempts.set_aside(attempt, waits=True),
+            seconds=self.timeout.total_seconds(),
+        ) as waited:
+            if waited and not self.attempts.set_aside(attempt, waits=False):
+                held.drop()
+            if held.dropped:
+                raise CancelledError
+            yield
 
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()
@@ -197,8 +219,6 @@ def _samples(
             scheduler_options=params.scheduler_options,
             clip_skip=params.clip_skip,
             seed=seed,
-            # An earlier attempt of it may have ended its worker: let it not take others along.
-            alone=attempt.number > 1,
             strict=params.determinism == "strict",
             distilled=distilled,
             **added,
