@@ -17,6 +17,12 @@ class Held:
     released: threading.Event = field(default_factory=threading.Event)
     data: bytes = b""
     """Those with the marker."""
+    dropped: bool = False
+
+    def drop(self) -> None:
+        """They never arrive, and the connection ends."""
+        self.dropped = True
+        self.released.set()
 
 
 class Proxy:
@@ -110,6 +116,8 @@ class Proxy:
                     waiting.append(held)
                 else:
                     self._keep(held)
+                if held.dropped:
+                    return
             self._pass(data, server)
 
     def _answers(self, client: socket.socket, server: socket.socket, waiting: list[Held]) -> None:

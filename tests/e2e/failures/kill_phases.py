@@ -20,7 +20,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.e2e.failures.scene import LONG, SLOWLY, Scene, process_of, scene, script, until
+from tests.e2e.failures.scene import (
+    LONG,
+    SLOWLY,
+    WORKERS,
+    Scene,
+    process_of,
+    scene,
+    script,
+    until,
+)
 from tests.proxy import Held
 
 BOUND = 20.0
@@ -83,6 +92,7 @@ def _held(scene: Scene, held: Held) -> tuple[int, str]:
 
 def kill_in(phase: str, scene: Scene) -> float:
     """Kill the worker of a job in this phase; seconds until the job has succeeded all the same."""
+    scene.stack.await_ready(*WORKERS)
     job, worker = PHASES[phase](scene)
     scene.stack.kill(worker)
     killed = time.monotonic()
@@ -90,7 +100,7 @@ def kill_in(phase: str, scene: Scene) -> float:
     scene.site.let_go.set()
     until(lambda: scene.state(job) == "succeeded", PATIENCE)
     seconds = time.monotonic() - killed
-    scene.stack.start_process(worker)
+    scene.replace(worker)
     assert scene.settled(extra_starts=1) == {"succeeded": 1}
     return seconds
 
