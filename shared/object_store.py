@@ -39,6 +39,9 @@ OWN_IMAGE = re.compile(
 JOB = "job"
 """In an output's metadata: the id of the job that made it."""
 
+HANDED_BACK = 3
+"""Times that a stopping worker may give a job back, uncharged, and its future link still leads to
+its image. A job that is given back more often is found by its id."""
 OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|jpeg|webp|base64))")
 STORE_ERRORS = (BotoCoreError, ClientError)
 """What the store raises when it is away, full, or refuses us."""
@@ -245,7 +248,8 @@ def possible_keys(folder: str, name: str, *, attempts: int) -> list[str]:
         return []
     prefix, rest = parts.groups()
     try:
-        prefixes = [attempt_prefix(prefix, number) for number in range(1, 1 + attempts)]
+        numbers = range(1, 1 + attempts + HANDED_BACK)
+        prefixes = [attempt_prefix(prefix, number) for number in numbers]
     except ValueError:  # not a UUID after all
         return []
     return [f"{folder}/{one}{rest}" for one in prefixes]

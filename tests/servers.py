@@ -42,6 +42,12 @@ class Server:
         self._environment = {**os.environ, **(environment or {})}  # noqa: TID251 (handed on)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start, and wait until it answers."""
         with self._log.open("ab") as log:
@@ -94,6 +100,7 @@ class Valkey(Server):
         command = [str(get_binary_path()), *(word for pair in options.items() for word in pair)]
         super().__init__(command, port=port, directory=directory, answers=self.ping)
         self.url = f"redis://127.0.0.1:{port}/0"
+        self.directory = directory
 
     def ping(self) -> bool:
         """Whether it serves; a server that still loads its data does not."""
@@ -127,6 +134,11 @@ class Nanio(Server):
             answers=self.ping,
             environment={"NANIO_ACCESS_KEY": self.access_key, "NANIO_SECRET_KEY": self.secret_key},
         )
+
+    def change_secret(self, secret: str) -> None:
+        """From now on only who signs with this one is let in."""
+        self._environment["NANIO_SECRET_KEY"] = secret
+        self.restart()
 
     def ping(self) -> bool:
         """Whether it serves."""

@@ -20,6 +20,8 @@ class Attempt:
     owner: str
     number: int
     """1 for the first."""
+    suspect: bool = False
+    """An earlier one ended with its worker, and may have ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,23 @@ class Attempts:
         self._renew = redis.register_script(source("renew"))
         self._finish = redis.register_script(source("finish"))
         self._hand_back = redis.register_script(source("hand_back"))
+        self._set_aside = redis.register_script(source("set_aside"))
 
     def claim(self, job_id: str, generation: str, owner: str) -> Attempt | None:
         """Take the job; None when the message was stale, doubled or of an unknown job."""
         claimed = self._claim(args=[self._settings, job_id, generation, owner])
         if not claimed:
             return None
-        job, number = claimed
-        return Attempt(Job.model_validate_json(job), int(generation), owner, int(number))
+        job, number, suspect = claimed
+        parsed = Job.model_validate_json(job)
+        return Attempt(parsed, int(generation), owner, int(number), suspect=bool(suspect))
+
+    def set_aside(self, attempt: Attempt, *, waits: bool) -> bool:
+        """Whether the job only waits for its turn: then the end of its worker is not its fault.
+
+        False when this attempt no longer holds it.
+        """
+        return bool(self._set_aside(args=[self._settings, *_key(attempt), int(waits)]))
 
     def renew(self, progress: Sequence[tuple[Attempt, int, int]]) -> list[bool]:
         """Keep attempts alive, note (steps done, steps in all); False for each one that is lost."""

@@ -30,6 +30,8 @@ class Delivery:
     """1 for the first, and for the first after a replay."""
     age: float
     """Seconds since the job ended, or since the replay."""
+    turn: int
+    """Of those who took it: what an earlier one still says decides nothing."""
 
 
 class DeliveryLog(BaseModel):
@@ -79,9 +81,7 @@ class Deliveries:
         """Up to `most` that are due; each comes back after `lease` unless it is settled."""
         milliseconds = round(lease.total_seconds() * 1000)
         deliveries = []
-        for job_id, attempts, age, encoded in await self._claim(
-            args=[self._settings, most, milliseconds]
-        ):
+        for job_id, age, encoded in await self._claim(args=[self._settings, most, milliseconds]):
             try:
                 fields = json.loads(encoded)
                 record, message_id = read(fields), fields["message_id"]
@@ -90,7 +90,8 @@ class Deliveries:
                 logger.exception("record not readable", extra={"job_id": job_id})
                 continue
             assert record is not None
-            deliveries.append(Delivery(record, message_id, attempts + 1, age / 1000))
+            attempt, turn = int(fields.get("tries", 0)) + 1, int(fields["turn"])
+            deliveries.append(Delivery(record, message_id, attempt, age / 1000, turn))
         return deliveries
 
     async def delivered(self, delivery: Delivery, log: DeliveryLog) -> None:
@@ -107,19 +108,20 @@ class Deliveries:
 
     async def put_off(self, deliveries: Iterable[tuple[Delivery, float]]) -> None:
         """They were not tried; each is due again after so many seconds."""
-        pairs = [(d.record.job.id, int(seconds * 1000)) for d, seconds in deliveries]
-        if pairs:
-            await self._put_off(args=[self._settings, *(value for pair in pairs for value in pair)])
+        waits = [(d.record.job.id, d.turn, int(seconds * 1000)) for d, seconds in deliveries]
+        if waits:
+            await self._put_off(args=[self._settings, *(value for wait in waits for value in wait)])
 
     async def replay(self, job_id: int, tenant: str) -> bool:
         """Deliver it once more, under the same message id, with as many attempts as a new one.
 
-        False when the tenant has no such job, or its webhook has not been delivered or given up.
+        False when the tenant has no such job, when its webhook has not been delivered or given up,
+        and within seconds of the last replay.
         """
         return bool(await self._replay(args=[self._settings, job_id, tenant]))
 
     async def log(self, job_id: int) -> list[DeliveryLog]:
-        """Every attempt to deliver a job's webhook, whoever owns it, the first one first."""
+        """The last attempts to deliver a job's webhook, whoever owns it, the first one first."""
         entries = await self._redis.lrange(f"attempts:{job_id}", 0, -1)
         return [DeliveryLog.model_validate_json(entry) for entry in entries]
 
@@ -142,6 +144,7 @@ class Deliveries:
             args=[
                 self._settings,
                 delivery.record.job.id,
+                delivery.turn,
                 log.model_dump_json(),
                 outcome,
                 round(delay * 1000),

@@ -1,4 +1,5 @@
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,7 +12,14 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from shared.config import Settings
-from shared.object_store import STORE_ERRORS, ObjectStore, StoredObject, input_key
+from shared.jobs import attempt_prefix
+from shared.object_store import (
+    STORE_ERRORS,
+    ObjectStore,
+    StoredObject,
+    input_key,
+    possible_keys,
+)
 from tests import servers
 
 KEY = "generations/0f8fad5b-d9cb-469f-a165-70867728950e-0.png"
@@ -277,6 +285,14 @@ def test_a_bucket_is_told_how_long_to_keep_what_and_keeps_the_rules_of_others(mo
 
 def test_a_server_without_lifecycles_is_found_out(nanio: Settings):
     assert not opened(nanio).expire_objects()
+
+
+def test_a_future_link_also_leads_to_what_an_attempt_made_that_drains_came_before():
+    prefix = str(uuid.uuid4())
+    made = f"generations/{attempt_prefix(prefix, 6)}-0.png"
+
+    # Two attempts were charged, three workers stopped under it, and the sixth start succeeded.
+    assert made in possible_keys("generations", f"{prefix}-0.png", attempts=3)
 
 
 def test_keys_of_inputs_cannot_be_guessed():

@@ -46,3 +46,20 @@ def test_every_script_loads(redis):
     for file in Path("shared/ledger/lua").glob("*.lua"):
         if file.stem != "common":
             assert redis.script_load(source(file.stem))
+
+
+def test_nothing_that_loses_doubles_or_ends_is_switched_on():
+    conf = make_celery("redis://nowhere/0", {"default"}).conf
+
+    # Late acks: an outage ends the worker (Celery 5.7.0), a dropped connection doubles its work.
+    assert conf.task_acks_late is False
+    assert conf.worker_cancel_long_running_tasks_on_connection_loss is False
+    # A prefetched message would wait in a busy worker.
+    assert conf.worker_disable_prefetch is True
+    # An outage may last longer than a hundred tries, and a failover answers with errors.
+    assert conf.broker_connection_max_retries is None
+    assert conf.broker_channel_error_retry is True
+    # Bodies are data.
+    assert conf.accept_content == ["json"]
+    assert conf.task_ignore_result
+    assert not conf.result_backend

@@ -5,6 +5,7 @@ pool        the Celery pool: wakes the consumer when a slot frees, hands work ba
 orders      what operators have it do: drain, load a model, forget caches
 tasks       the Celery side: name and one call
 runner      one job from its id to stored images, in one straight line
+turns       which jobs may be at work at the same time
 wording     which prompt is painted
 checks      which pictures are checked for safety, and by whom
 engine      the only thread that touches the device

@@ -1,7 +1,7 @@
 """Caps: how many samples may share a step, and how many rows it has. Plain Python, no torch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from worker.gpu.samples import BatchKey
 
@@ -37,7 +37,7 @@ class Caps:
         """How many samples of a key may share a step."""
         if key.strict:
             return min(self._strict_bucket, self._most(key))
-        lowered = self._lowered.get(_shape(key))
+        lowered = self._lowered.get(key)
         return lowered.rows if lowered else self._usual(key)
 
     def rows(self, key: BatchKey, samples: int) -> int:
@@ -53,12 +53,12 @@ class Caps:
 
     def lower(self, key: BatchKey, rows: int) -> int:
         """So many rows did not fit; the cap from here on."""
-        self._lowered[_shape(key)] = Lowered(rows // 2)
+        self._lowered[key] = Lowered(rows // 2)
         return rows // 2
 
     def fitted(self, key: BatchKey, rows: int) -> None:
         """A step of so many rows did fit."""
-        lowered = self._lowered.get(_shape(key))
+        lowered = self._lowered.get(key)
         if lowered is None or rows < lowered.rows:
             return
         lowered.steps += 1
@@ -68,13 +68,9 @@ class Caps:
     def _raise(self, key: BatchKey, rows: int) -> None:
         above = next((bucket for bucket in self._buckets if bucket > rows), self._usual(key))
         if above < self._usual(key):
-            self._lowered[_shape(key)] = Lowered(above)
+            self._lowered[key] = Lowered(above)
         else:
-            del self._lowered[_shape(key)]
+            del self._lowered[key]
 
     def _usual(self, key: BatchKey) -> int:
         return min(self._most(key), self._buckets[-1])
-
-
-def _shape(key: BatchKey) -> BatchKey:
-    return replace(key, alone=None)

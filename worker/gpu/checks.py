@@ -50,12 +50,10 @@ class Checks:
 
 def check_of(picture: Picture, checker: ModelCard, of: Sample) -> Sample:
     """A check of the picture that a sample became; its own picture says whether it is `unsafe`."""
-    return check(picture.pixels, checker, of.job_id, alone=of.alone, strict=of.strict)
+    return check(picture.pixels, checker, of.job_id, strict=of.strict)
 
 
-def check(
-    pixels: Pixels, checker: ModelCard, job_id: int, *, alone: bool, strict: bool = False
-) -> Sample:
+def check(pixels: Pixels, checker: ModelCard, job_id: int, *, strict: bool = False) -> Sample:
     """A check of (height, width, 3) RGB; see `check_of`."""
     height, width, _ = pixels.shape
     return Sample(
@@ -72,7 +70,6 @@ def check(
         guidance_scale=1.0,
         scheduler="",
         seed=0,
-        alone=alone,
         strict=strict,
     )
 

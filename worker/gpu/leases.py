@@ -58,6 +58,9 @@ class Leases:
         self._attempts = attempts
         self._every = every.total_seconds()
         self._held: dict[str, Held] = {}
+        self._unwanted: set[str] = set()
+        """Given back before they were held: a stop may come between the claim and that."""
+        self._draining = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -76,23 +79,27 @@ class Leases:
 
     @contextmanager
     def hold(self, attempt: Attempt) -> Iterator[Held]:
-        """Keep an attempt alive for the length of the block."""
+        """Keep an attempt alive for the length of the block; it may be dropped from the start."""
         task_id = f"{attempt.job.id}.{attempt.generation}"
         held = self._held[task_id] = Held(attempt)
         try:
+            if self._draining or task_id in self._unwanted:
+                self.hand_back(task_id)
             yield held
         finally:
             self._held.pop(task_id, None)
 
     def hand_back(self, task_id: str) -> None:
         """Give a job back to the queue without charging the attempt."""
+        self._unwanted.add(task_id)
         if held := self._held.get(task_id):
             self._attempts.hand_back(held.attempt, charged=False, failure=STOPPED)
             held.drop()
             log.info("job handed back", extra={"job_id": held.attempt.job.id})
 
     def hand_all_back(self) -> None:
-        """Give every job back."""
+        """Give every job back, also those that are still to come."""
+        self._draining = True
         for task_id in list(self._held):
             try:
                 self.hand_back(task_id)

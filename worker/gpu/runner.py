@@ -4,8 +4,9 @@ import base64
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -27,6 +28,7 @@ from worker.gpu.inputs import Fetch, Inputs, picture, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
+from worker.gpu.turns import NoTurn, Turns
 from worker.gpu.wording import worded
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class JobRunner:
     go_on: GoOn | None = None
     """Finds more words for a prompt, where this worker has a text model."""
     embed_parameters: bool = True
+    turns: Turns = field(default_factory=Turns)
 
     def run(self, job_id: str, generation: str) -> None:
         """Run the job, if the ledger still wants it run. Whatever happens, the ledger knows."""
@@ -70,8 +73,9 @@ class JobRunner:
         ids = {"job_id": attempt.job.id, "attempt": attempt.number}
         try:
             is_check = attempt.job.params.task == "check"
-            result = self._check(attempt, held) if is_check else self._make(attempt, held)
-        except (CancelledError, EngineStopped):
+            with self._turn(attempt, held):
+                result = self._check(attempt, held) if is_check else self._make(attempt, held)
+        except (CancelledError, EngineStopped, NoTurn):
             if not held.dropped:
                 self.attempts.hand_back(attempt, charged=False, failure=STOPPED)
             return "handed_back"
@@ -86,6 +90,24 @@ class JobRunner:
         log.info("job finished", extra=ids | {"seconds": result.seconds})
         JOB_SECONDS.observe(result.seconds)
         return "succeeded" if self.attempts.succeed(attempt, result) else "lost"
+
+    @contextmanager
+    def _turn(self, attempt: Attempt, held: Held) -> Iterator[None]:
+        """The time in which the attempt may be worked at.
+
+        A job that may have ended a worker is alone from its first byte to its last, and who waits
+        meanwhile is set aside: should this worker end too, nobody else is blamed for it.
+        """
+        with self.turns.take(
+            alone=attempt.suspect,
+            before_waiting=lambda: self.attempts.set_aside(attempt, waits=True),
+            seconds=self.timeout.total_seconds(),
+        ) as waited:
+            if waited and not self.attempts.set_aside(attempt, waits=False):
+                held.drop()
+            if held.dropped:
+                raise CancelledError
+            yield
 
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()
@@ -144,7 +166,7 @@ class JobRunner:
         if checker is None:
             raise InternalError("This deployment no longer has a safety checker")
         pixels = picture(params, self.fetch)
-        asked = check(pixels, checker, job.id, alone=attempt.number > 1)
+        asked = check(pixels, checker, job.id)
         try:
             verdicts = self._verdicts([asked], held, deadline)
         finally:
@@ -233,8 +255,6 @@ def _samples(
             scheduler_options=params.scheduler_options,
             clip_skip=params.clip_skip,
             seed=seed,
-            # An earlier attempt of it may have ended its worker: let it not take others along.
-            alone=attempt.number > 1,
             strict=params.determinism == "strict",
             distilled=distilled,
             **added,

@@ -41,8 +41,6 @@ class BatchKey:
     """Whether the denoiser looks at the tokens of an init image too."""
     loras: tuple[tuple[str, float], ...] = ()
     """Names and strengths, by name: the denoiser has one set at a time."""
-    alone: int | None = None
-    """A job id: a suspect attempt shares no forward pass with others."""
     strict: bool = False
     """Always the same number of rows, so that the bits are the same, whatever else happens."""
 
@@ -80,7 +78,6 @@ class Sample:
     """None: the model's own."""
     read: dict[AddOn, Any] = field(default_factory=dict)
     """What the family has read of the LoRAs' and the VAE's files, so that it stays at hand."""
-    alone: bool = False
     strict: bool = False
     """The bits must not depend on load or memory: what would change them fails the sample."""
     distilled: bool = False
@@ -109,7 +106,6 @@ class Sample:
             chunks=self.chunks,
             context=self.context,
             loras=tuple(sorted((lora.card.name, lora.strength) for lora in self.loras)),
-            alone=self.job_id if self.alone else None,
             strict=self.strict,
         )
 

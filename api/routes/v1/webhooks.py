@@ -33,7 +33,7 @@ async def webhook_log(
     door: FrontDoor,
     job: Annotated[int, Query(ge=1, le=MAX_JOB_ID, description="The job's id")],
 ) -> dict[str, Any]:
-    """Every attempt to deliver a job's webhook; `pending`, `delivered`, or `given_up`."""
+    """The last 50 attempts to deliver a job's webhook; `pending`, `delivered`, or `given_up`."""
     return await _shown(door, await own_job(door, job, tenant))
 
 
@@ -47,5 +47,5 @@ async def replay_webhook(job_id: JobId, tenant: Bearer, door: FrontDoor) -> dict
     replayed = await door.deliveries.replay(job_id, tenant.tenant)
     record = await own_job(door, job_id, tenant)
     if not replayed:
-        raise ApiError("The job is not over, or has no webhook")
+        raise ApiError("The job is not over, has no webhook, or had it replayed just now")
     return await _shown(door, record)

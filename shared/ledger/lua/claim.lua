@@ -1,6 +1,6 @@
 -- Take a queued job, if it is still the one the message meant.
 -- ARGV: settings, id, generation, owner
--- Returns {job, attempts} or nothing: then the message was stale, doubled or unknown.
+-- Returns {job, attempts, '1' if an attempt ended with its worker} or nothing: then the message was stale, doubled or unknown.
 
 local id, generation, owner = ARGV[2], ARGV[3], ARGV[4]
 local key = 'job:' .. id
@@ -15,4 +15,4 @@ if job[1] == 'queued' and job[2] == generation then
 elseif not held(id, generation, owner) then
   return {}
 end
-return redis.call('HMGET', key, 'job', 'attempts')
+return redis.call('HMGET', key, 'job', 'attempts', 'suspect')

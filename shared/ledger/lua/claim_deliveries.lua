@@ -1,6 +1,6 @@
 -- Take webhooks that are due. They come back by themselves if the courier dies with them.
 -- ARGV: settings, most to take, milliseconds until they come back
--- Returns for each: {id, attempts so far, milliseconds since it was wanted, record as JSON}
+-- Returns for each: {id, milliseconds since it was wanted, record as JSON}
 
 local claimed = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'outbox', '-inf', now, 'LIMIT', 0, ARGV[2])) do
@@ -10,10 +10,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'outbox', '-inf', now, 'LIMIT', 
     redis.call('ZREM', 'outbox', id) -- it outlived its job's record
   else
     redis.call('ZADD', 'outbox', now + ARGV[3], id)
-    local attempts = redis.call('LLEN', 'attempts:' .. id) - (record.earlier_attempts or 0)
+    record.turn = redis.call('HINCRBY', 'job:' .. id, 'turn', 1) -- what an earlier taker says is stale
     local wanted = record.replayed or record.finished or now
     -- One string: a client takes far longer over twenty of them.
-    claimed[#claimed + 1] = {id, attempts, now - wanted, cjson.encode(record)}
+    claimed[#claimed + 1] = {id, now - wanted, cjson.encode(record)}
   end
 end
 return claimed

@@ -23,7 +23,10 @@ end
 
 if now >= grace then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'leases', '-inf', now, 'LIMIT', 0, BATCH)) do
-    requeue(id, true, 0, failure)
+    local job = redis.call('HMGET', 'job:' .. id, 'generation', 'aside')
+    local at_work = job[1] ~= job[2]
+    if at_work then redis.call('HSET', 'job:' .. id, 'suspect', 1) end
+    requeue(id, at_work, 0, failure)
     ended = ended + 1
   end
 end

@@ -1,20 +1,28 @@
 -- Note an attempt to deliver a webhook, and what follows from it.
--- ARGV: settings, id, log entry, outcome ('delivered', 'retry' or 'given_up'), milliseconds until the retry
+-- ARGV: settings, id, turn, log entry, outcome ('delivered', 'retry' or 'given_up'),
+--       milliseconds until the retry
 
-local id, entry, outcome, delay = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local log = 'attempts:' .. id
+local LOGGED = 50 -- attempts that are remembered: those of a few replays
+
+local id, turn, entry, outcome, delay = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local key, log = 'job:' .. id, 'attempts:' .. id
 redis.call('RPUSH', log, entry)
+redis.call('LTRIM', log, -LOGGED, -1)
 redis.call('PEXPIRE', log, settings.keep)
+
+-- A courier that was too slow, so that another one took the webhook, or it was replayed meanwhile,
+-- decides nothing. Nor does one that says it twice.
+local holder = redis.call('HGET', key, 'turn')
+if not holder then redis.call('ZREM', 'outbox', id) end -- it outlived its job's record
+if holder ~= turn then return end
+redis.call('HINCRBY', key, 'turn', 1)
+redis.call('HINCRBY', key, 'tries', 1)
 if outcome == 'retry' then
   redis.call('ZADD', 'outbox', 'XX', now + delay, id)
   return
 end
--- A courier that was too slow, so that another one took the webhook, gives up nothing.
-local open = redis.call('ZREM', 'outbox', id) == 1
+redis.call('ZREM', 'outbox', id)
+redis.call('HSET', key, 'webhook_status', outcome)
 if outcome == 'given_up' then
-  if not open then return end
   redis.call('XADD', 'dead', 'MAXLEN', '~', 10000, '*', 'webhook', id, 'reason', entry)
-end
-if redis.call('EXISTS', 'job:' .. id) == 1 then -- it may have expired meanwhile
-  redis.call('HSET', 'job:' .. id, 'webhook_status', outcome)
 end

@@ -84,6 +84,7 @@ async def delivered(submit, claim, attempts, app):
     (delivery,) = await app.state.door.deliveries.claim(1, lease=DAY)
     log = DeliveryLog(at=1.0, seconds=0.5, status=500)
     await app.state.door.deliveries.retry(delivery, log, 0)
+    (delivery,) = await app.state.door.deliveries.claim(1, lease=DAY)
     await app.state.door.deliveries.delivered(delivery, log.model_copy(update={"status": 204}))
     return job, delivery.message_id
 

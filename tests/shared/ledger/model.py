@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shared.jobs import Job
+from shared.ledger.deliveries import Delivery
 from shared.ledger.submissions import Outcome, Submission
 
 MAX_ATTEMPTS = 2
@@ -37,6 +38,10 @@ class Entry:
     webhook: str = ""
     """due | taken | waits | delivered | given_up; empty before the end and without an address."""
     deliveries: int = 0
+    """Attempts that were made, whoever made them."""
+    tries: int = 0
+    """Those of couriers that still had the webhook."""
+    taken_by: Delivery | None = None
 
     @property
     def waits(self) -> bool:
@@ -157,15 +162,14 @@ class Model:
         off += sum(self._call_off(self.jobs[job_id], "failed") for job_id in list(self.stale))
         return ended, due, off
 
-    def settle(self, job_id: int, outcome: str) -> None:
-        """Note an attempt to deliver, also of a courier that the webhook was taken from."""
-        entry = self.jobs[job_id]
+    def settle(self, delivery: Delivery, outcome: str) -> None:
+        """Note an attempt; what it came to counts if nobody else has the webhook by now."""
+        entry = self.jobs[delivery.record.job.id]
         entry.deliveries += 1
-        settled = entry.webhook in ("delivered", "given_up")
-        if outcome == "retry":
-            entry.webhook = entry.webhook if settled else "waits"
-        elif outcome == "delivered" or not settled:
-            entry.webhook = outcome
+        if entry.taken_by is delivery:
+            entry.tries += 1
+            entry.taken_by = None
+            entry.webhook = "waits" if outcome == "retry" else outcome
             self.dead += outcome == "given_up"
 
     def _call_off(self, entry: Entry, state: str) -> bool:

@@ -114,6 +114,79 @@ async def test_a_courier_that_was_too_slow_takes_nothing_back(ledger):
     assert ledger.redis.xlen("dead") == 0
 
 
+@pytest.mark.parametrize("late", ["delivered", "give_up", "retry", "put_off"])
+async def test_what_a_slow_courier_still_says_does_not_touch_a_replay(ledger, late):
+    attempt = await _due(ledger)
+    job_id = attempt.job.id
+    (slow,) = await ledger.deliveries.claim(10, lease=LEASE)
+    ledger.redis.zadd("outbox", {str(job_id): 1})
+    (quick,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await ledger.deliveries.delivered(quick, LOG)
+    await ledger.deliveries.replay(job_id, "alice")
+    due = ledger.redis.zscore("outbox", str(job_id))
+
+    match late:
+        case "retry":
+            await ledger.deliveries.retry(slow, LOG, delay=3600)
+        case "put_off":
+            await ledger.deliveries.put_off([(slow, 3600.0)])
+        case _:
+            await getattr(ledger.deliveries, late)(slow, LOG)
+
+    assert ledger.redis.zscore("outbox", str(job_id)) == due
+    (again,) = await ledger.deliveries.claim(10, lease=LEASE)
+    assert (again.attempt, again.record.webhook_status) == (1, "")
+    assert ledger.redis.xlen("dead") == 0
+
+
+async def test_a_settlement_whose_answer_was_lost_is_repeated_without_harm(ledger):
+    attempt = await _due(ledger)
+    (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+    await ledger.deliveries.delivered(delivery, LOG)
+    await ledger.deliveries.replay(attempt.job.id, "alice")
+
+    await ledger.deliveries.delivered(delivery, LOG)
+
+    assert len(await ledger.deliveries.claim(10, lease=LEASE)) == 1, "the replay is still to come"
+
+
+async def test_a_courier_that_took_its_time_and_was_not_replaced_still_counts(ledger):
+    attempt = await _due(ledger)
+    (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+    ledger.redis.zadd("outbox", {str(attempt.job.id): 1})
+
+    await ledger.deliveries.delivered(delivery, LOG)
+
+    assert await ledger.deliveries.claim(10, lease=LEASE) == []
+    assert (await ledger.submissions.find(attempt.job.id, "alice")).webhook_status == "delivered"
+
+
+async def test_replays_follow_each_other_no_faster_than_every_ten_seconds(ledger):
+    attempt = await _due(ledger)
+    job_id = attempt.job.id
+    for _ in range(2):
+        (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+        await ledger.deliveries.delivered(delivery, LOG)
+        replayed = await ledger.deliveries.replay(job_id, "alice")
+
+    assert replayed is False
+    ledger.redis.hincrby(f"job:{job_id}", "replayed", -10_000)
+    assert await ledger.deliveries.replay(job_id, "alice") is True
+
+
+async def test_only_the_last_fifty_attempts_are_remembered_and_all_of_them_count(ledger):
+    attempt = await _due(ledger)
+    for number in range(60):
+        ledger.redis.zadd("outbox", {str(attempt.job.id): 1})
+        (delivery,) = await ledger.deliveries.claim(10, lease=LEASE)
+        assert delivery.attempt == number + 1
+        await ledger.deliveries.retry(delivery, LOG.model_copy(update={"at": number}), delay=1)
+
+    log = await ledger.deliveries.log(attempt.job.id)
+
+    assert [entry.at for entry in log] == list(range(10, 60))
+
+
 async def test_a_record_that_cannot_be_read_holds_up_no_other(ledger):
     unreadable, readable = await _due(ledger), await _due(ledger)
     ledger.redis.hset(f"job:{unreadable.job.id}", "job", "{}")

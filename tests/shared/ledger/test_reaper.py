@@ -1,7 +1,7 @@
 import pytest
 
 from shared.ledger.reaper import Reaped
-from tests.jobs import RESULT, make_job
+from tests.jobs import FAILURE, RESULT, make_job
 
 pytestmark = pytest.mark.anyio
 
@@ -14,6 +14,37 @@ async def test_the_job_of_a_lost_worker_is_queued_again(ledger):
 
     assert reaped.leases == 1
     assert ledger.attempts.claim(str(attempt.job.id), "2", "b").number == 2
+
+
+async def test_only_who_was_at_work_when_its_worker_was_lost_is_charged_and_suspect(ledger):
+    at_work, aside = await ledger.running(), await ledger.running()
+    assert ledger.attempts.set_aside(aside, waits=True)
+    for attempt in (at_work, aside):
+        ledger.end_lease(attempt.job.id)
+
+    await ledger.reaper.reap()
+
+    again = [ledger.attempts.claim(str(a.job.id), "2", "b") for a in (at_work, aside)]
+    assert [(a.number, a.suspect) for a in again] == [(2, True), (1, False)]
+
+
+async def test_who_was_set_aside_and_then_went_to_work_is_charged(ledger):
+    attempt = await ledger.running()
+    ledger.attempts.set_aside(attempt, waits=True)
+    ledger.attempts.set_aside(attempt, waits=False)
+    ledger.end_lease(attempt.job.id)
+
+    await ledger.reaper.reap()
+
+    assert ledger.attempts.claim(str(attempt.job.id), "2", "b").suspect
+    assert not ledger.attempts.set_aside(attempt, waits=True), "it is not its job any more"
+
+
+async def test_an_attempt_that_failed_and_left_its_worker_alive_makes_no_suspect(ledger):
+    attempt = await ledger.running()
+    ledger.attempts.hand_back(attempt, charged=True, failure=FAILURE)
+
+    assert not ledger.attempts.claim(str(attempt.job.id), "2", "b").suspect
 
 
 async def test_a_lease_that_is_renewed_is_left_alone(ledger):

@@ -402,8 +402,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(deliveries) == min(most, len(due))
         for delivery in deliveries:
             entry = self.model.jobs[delivery.record.job.id]
-            assert (delivery.attempt, delivery.record.state) == (entry.deliveries + 1, entry.state)
-            entry.webhook = "taken"
+            assert (delivery.attempt, delivery.record.state) == (entry.tries + 1, entry.state)
+            entry.webhook, entry.taken_by = "taken", delivery
         self.taken += deliveries
         return deliveries
 
@@ -416,7 +416,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.others.run(deliveries.retry(delivery, LOG, LONG.total_seconds()))
             case "given_up":
                 self.others.run(deliveries.give_up(delivery, LOG))
-        self.model.settle(delivery.record.job.id, outcome)
+        self.model.settle(delivery, outcome)
 
     def _bring_everything_back(self) -> None:
         self.redis.set("reap:grace", LONG_AGO)

@@ -109,8 +109,7 @@ def test_a_fault_of_ours_counts_as_an_attempt(desk, replying):
 
 def test_the_attempt_after_the_last_planned_one_gives_up(desk, replying):
     job = desk.finished(webhook=replying(Reply(500)).url)
-    for _ in DELAYS:
-        desk.ledger.redis.rpush(f"attempts:{job.id}", "{}")
+    desk.ledger.redis.hset(f"job:{job.id}", "tries", len(DELAYS))
 
     desk.deliver_due()
 

@@ -3,39 +3,18 @@
 import urllib.request
 
 from tests.servers import free_port
-from tests.worker.courier.running import courier, delivered, finish_all, listeners, receiving, until
+from tests.worker.courier.isolation import beside_a_hanging_one, due_at_once, later
+from tests.worker.courier.running import courier, delivered, finish_all, listeners, until
 from worker.courier.gate import FAILURES
-
-HANGING, GOOD = 200, 60
-
-
-def due_at_once(ledger, jobs) -> None:
-    """Now all of their webhooks are due."""
-    ids = dict.fromkeys((str(job.id) for job in jobs), 1)
-    ledger.redis.zadd("outbox", ids, xx=True)
-    ledger.redis.publish("finished", jobs[0].id)
-
-
-def later(ledger, jobs) -> None:
-    ledger.redis.zadd("outbox", dict.fromkeys((str(job.id) for job in jobs), 1e15), xx=True)
 
 
 def test_two_hundred_to_a_hanging_receiver_do_not_delay_sixty_to_a_good_one(
-    ledger, receiver, valkey_server, tmp_path
+    ledger, valkey_server, tmp_path
 ):
-    with receiving() as hanging:
-        hanging.open.clear()
-        stuck = finish_all(ledger, [hanging.url] * HANGING)
-        good = finish_all(ledger, [receiver.url] * GOOD)
-        later(ledger, stuck + good)
-        with courier(valkey_server.url, tmp_path, webhook_timeout=60, drain=0):
-            until(lambda: listeners(ledger.redis) == 1)
-            due_at_once(ledger, stuck + good)
-            until(lambda: len(receiver.arrivals) == GOOD)
-            ended = [job for job in stuck if ledger.redis.llen(f"attempts:{job.id}")]
+    outcome = beside_a_hanging_one(ledger, valkey_server.url, tmp_path)
 
-    assert ended == []  # all the good ones came while the first hanging ones still hung
-    assert hanging.most <= 8
+    assert outcome.ended == 0  # all the good ones came while the first hanging ones still hung
+    assert outcome.most <= 8
 
 
 def test_deliveries_that_were_put_off_are_no_attempts(ledger, receiver, valkey_server, tmp_path):

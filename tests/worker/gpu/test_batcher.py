@@ -144,8 +144,8 @@ def test_a_stream_of_new_keys_does_not_starve_an_old_one():
     old = make_sample(side=256)
     batcher.add([old])
     served = 0
-    for job in range(100):
-        batcher.add([make_sample(job_id=job, alone=True)])
+    for number in range(100):
+        batcher.add([make_sample(prompt="", chunks=2 + number)])
         batch = batcher.next_batch()
         served += old in batch.samples
         if old not in batch.samples:
@@ -163,15 +163,6 @@ def test_a_sample_joins_between_the_steps_of_others():
     batcher.add([late])
 
     assert batcher.next_batch().samples == (early, late)
-
-
-def test_a_suspect_job_shares_no_step_with_others():
-    batcher = make_batcher()
-    batcher.add([make_sample(), make_sample(job_id=2, alone=True), make_sample()])
-
-    batches = [batcher.next_batch().samples for _ in range(3)]
-
-    assert all(len({(s.job_id, s.alone) for s in batch}) == 1 for batch in batches)
 
 
 def test_cancelled_samples_are_removed_and_free_their_places():

@@ -29,7 +29,6 @@ def test_what_did_not_fit_halves_the_cap_of_that_shape_alone():
     caps.lower(KEY, 8)
 
     assert (caps.samples(KEY), caps.rows(KEY, 3)) == (4, 4)
-    assert caps.samples(make_sample(alone=True).key) == 4
     assert caps.samples(make_sample(side=128).key) == 8
 
 

@@ -75,15 +75,6 @@ def test_where_checks_are_required_a_model_without_a_checker_is_refused(tmp_path
         Checks.find(cards, Safety(required=True))
 
 
-def test_a_suspect_is_checked_alone_too(tmp_path):
-    (checker,) = Checks.find([model(tmp_path, "a")], Safety()).cards
-    sample = make_sample(alone=True)
-
-    check = check_of(Picture(sample.image, steps=4), checker, sample)
-
-    assert (check.key.alone, check.model_id) == (sample.job_id, checker.model_id)
-
-
 def test_the_verdict_of_a_strict_sample_depends_on_no_load_either(tmp_path):
     (checker,) = Checks.find([model(tmp_path, "a")], Safety()).cards
     sample = make_sample(strict=True)

@@ -93,16 +93,6 @@ def test_a_sample_without_steps_is_finished_at_once(pipeline, make_engine):
     assert pipeline.forwards == []
 
 
-def test_a_suspect_job_runs_alone(pipeline, make_engine):
-    engine = make_engine(pipeline)
-    samples = [make_sample(), make_sample(job_id=2, alone=True)]
-
-    engine.submit(samples)
-    wait([sample.done for sample in samples], SECONDS)
-
-    assert all(len(batch) == 1 for batch, _ in pipeline.forwards)
-
-
 def test_stopping_fails_what_is_left_and_takes_no_more(pipeline, make_engine):
     engine = make_engine(pipeline)
     running, stopping = threading.Event(), threading.Event()

@@ -117,6 +117,20 @@ def test_handing_back_gives_the_job_to_another_worker_at_once_and_uncharged(ledg
     assert ledger.claim(job).number == 1
 
 
+@pytest.mark.parametrize("stop", ["one", "all"])
+def test_a_stop_between_the_claim_and_the_start_of_a_job_gives_it_back(ledger, leases, stop):
+    attempt = ledger.running(make_job())
+
+    if stop == "one":
+        leases.hand_back(task_id(attempt))
+    else:
+        leases.hand_all_back()
+    with leases.hold(attempt) as held:
+        assert held.dropped
+
+    assert ledger.claim(attempt.job).number == 1
+
+
 def test_handing_back_what_is_not_held_does_nothing(ledger, leases):
     attempt = ledger.running(make_job())
 

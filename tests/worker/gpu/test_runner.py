@@ -57,7 +57,7 @@ def test_outputs_can_be_asked_for_as_base64_text(bench, ledger):
     assert Image.open(io.BytesIO(base64.b64decode(stored.body, validate=True))).format == "PNG"
 
 
-def test_a_later_attempt_writes_beside_the_first_and_runs_alone(bench, ledger):
+def test_a_later_attempt_writes_beside_the_first(bench, ledger):
     job = job_of()
     first = ledger.running(job)
     ledger.attempts.hand_back(first, charged=True, failure=FAILURE)
@@ -66,16 +66,6 @@ def test_a_later_attempt_writes_beside_the_first_and_runs_alone(bench, ledger):
 
     assert record.result.file_prefix == job.attempt_prefix(2) != job.file_prefix
     assert list(bench.store.objects) == [f"generations/{job.attempt_prefix(2)}-0.png"]
-    assert [sample.alone for sample in bench.engine.submitted] == [True]
-
-
-def test_an_attempt_that_was_not_charged_to_the_job_does_not_make_it_a_suspect(bench, ledger):
-    job = job_of()
-    first = ledger.running(job)
-    ledger.attempts.hand_back(first, charged=False, failure=FAILURE)
-
-    assert run(bench, ledger, job).state == "succeeded"
-    assert [sample.alone for sample in bench.engine.submitted] == [False]
 
 
 @pytest.mark.parametrize("generation", ["2", "0", "x"])

@@ -97,18 +97,6 @@ def test_strict_samples_have_the_same_bits_in_any_weather(demo, alone, make_engi
     assert all(len({s.strict for s in samples}) == 1 for samples, _ in recorder.forwards)
 
 
-def test_a_repeated_attempt_that_runs_alone_has_the_bits_of_the_first(demo, alone, make_engine):
-    recorder = Recorder(demo)
-    engine = make_engine(recorder, strict_bucket=3)
-    again = strict(0)
-    again.alone = True
-
-    engine.submit([strict(0), again])
-    again.done.result(SECONDS)
-
-    assert torch.equal(recorder.latents[again], alone(0, 3))
-
-
 def test_a_strict_step_that_does_not_fit_fails_with_a_reason_and_is_not_made_smaller(make_engine):
     def before(name, samples, rows):
         if name == "predict" and rows == 4:
