@@ -15,6 +15,8 @@ lane:{pool}:{tenant}  zset    queued and not published, by priority, then age
 ring:{pool}           zset    tenants with a lane, by the virtual time of their next turn
 passes:{pool}         hash    tenant -> virtual time up to which it was served
 clock:{pool}          string  virtual time of the turn served last
+parked:{pool}         set     tenants with a lane and without turns: at their own limit
+busy:{tenant}         set     of a tenant with such a limit: its jobs published or running
 published:{pool}      zset    queued with a message on its way, by the time to look again
 gpu.{pool}            list    Celery's queue
 leases                zset    running, by the time the lease ends

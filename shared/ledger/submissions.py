@@ -31,6 +31,8 @@ class Outcome(StrEnum):
     """The same idempotency key came before with another request."""
     TENANT_FULL = "tenant_full"
     FULL = "full"
+    BEHIND = "behind"
+    """A job of the pool has waited for too long already."""
     COLLISION = "collision"
     """The random id is taken."""
 
@@ -50,6 +52,10 @@ class Submission:
     """Of the request, to tell a repeat from another request under the same key."""
     cancel_after: timedelta | None = None
     """Ends it, unless it has ended by then."""
+    most_running: int | None = None
+    """Of the tenant, on devices or on the way there; its other jobs wait in their lanes."""
+    shed_after: timedelta | None = None
+    """Refused if devices are behind and a job of the pool has waited for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +121,10 @@ class Submissions:
                 job.params.work,
                 submission.most_live,
                 submission.most_waiting,
-                "" if after is None else round(after.total_seconds() * 1000),
+                _milliseconds(after),
                 "" if job.track_id is None else _track(job.track_id),
+                "" if submission.most_running is None else submission.most_running,
+                _milliseconds(submission.shed_after),
             ]
         )
         return Receipt(Outcome(outcome), int(job_id), int(waiting), int(created) / 1000)
@@ -124,8 +132,8 @@ class Submissions:
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
         """The tenant's job, or None: another tenant's id answers as an unknown one does."""
         fields = cast("dict[str, str]", await self._redis.hgetall(f"job:{job_id}"))
-        record = read(fields)
-        return record if record and record.job.tenant == tenant else None
+        # Unread, so that it takes no longer than an unknown one.
+        return read(fields) if fields.get("tenant") == tenant else None
 
     async def note_deleted(self, job_id: int, keys: Iterable[str]) -> None:
         """These outputs of the job are no longer there."""
@@ -171,6 +179,15 @@ class Submissions:
         rank = await self._redis.zrank(f"waiting:{record.job.pool}", str(record.job.id))
         return cast("int", rank or 0)
 
+    async def is_held_back(self, record: JobRecord) -> bool:
+        """Whether the job waits because others of its tenant run."""
+        pool, tenant = record.job.pool, record.job.tenant
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.sismember(f"parked:{pool}", tenant)
+            pipe.zscore(f"lane:{pool}:{tenant}", str(record.job.id))
+            is_parked, place = await pipe.execute()
+        return bool(is_parked) and place is not None
+
     async def load(self, pool: str) -> Load:
         """How busy the pool is now."""
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -184,6 +201,10 @@ class Submissions:
         slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
         mean = float(seconds) if seconds else None
         return Load(int(waiting), mean, float(per_work or 0), slots)
+
+
+def _milliseconds(time: timedelta | None) -> int | str:
+    return "" if time is None else round(time.total_seconds() * 1000)
 
 
 def _track(track_id: Any) -> str:
