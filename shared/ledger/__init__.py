@@ -29,6 +29,7 @@ jobs:{tenant}         zset    the tenant's newest jobs, by the time they were ac
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
 service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
 workers               zset    worker names by the time their record ends; worker:{name} holds it
+tokens:{key id}       hash    what a key with a request rate may still ask, and when that was
 room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up
 """

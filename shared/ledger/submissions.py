@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from shared.ledger.scripts import script_settings, source
 from shared.webhooks import new_message_id
 
 CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
+BURST_SECONDS = 10
+"""For which a key that was silent may ask at once what it may ask in all."""
 
 
 class Outcome(StrEnum):
@@ -101,6 +104,7 @@ class Submissions:
         self._submit = redis.register_script(source("submit"))
         self._note_deleted = redis.register_script(source("note_deleted"))
         self._cancel = redis.register_script(source("cancel"))
+        self._take_turn = redis.register_script(source("take_turn"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
@@ -169,6 +173,12 @@ class Submissions:
             args=[self._settings, job_id, tenant, CANCELLED.model_dump_json()]
         )
         return None if ended is None else bool(ended)
+
+    async def seconds_to_wait(self, key_id: str, most: float) -> int:
+        """0, or when a key that may ask `most` times a second, over ten, may do so again."""
+        bucket = max(1.0, most * BURST_SECONDS)
+        milliseconds = await self._take_turn(args=[self._settings, key_id, most, bucket])
+        return math.ceil(int(milliseconds) / 1000)
 
     async def live(self, tenant: str) -> int:
         """Jobs of the tenant that wait or run."""

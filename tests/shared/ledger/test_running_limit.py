@@ -82,9 +82,7 @@ async def test_a_job_knows_whether_others_of_its_tenant_hold_it_back(ledger):
     first, second = await submit_many(ledger, 2, "alice", most_running=1)
     (other,) = await submit_many(ledger, 1, "bob")
 
-    records = [
-        await ledger.submissions.find(job.id, job.tenant) for job in (first, second, other)
-    ]
+    records = [await ledger.submissions.find(job.id, job.tenant) for job in (first, second, other)]
 
     held_back = [await ledger.submissions.is_held_back(record) for record in records]
     assert held_back == [False, True, False]
