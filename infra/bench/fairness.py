@@ -31,13 +31,13 @@ TENANTS: Mapping[str, tuple[str, str, str]] = {
     FAIR: ("flood", "small-1", "small-2"),
     FIFO: ("everyone",) * 3,
 }
-DEVICE = {"IMG2IMG_STEP_TIME": "0.01"}
+DEVICE = {"IMG2IMG_STEP_TIME": "0.005"}
 PARAMS = Params(
     model_id="demo",
     prompt="a lighthouse",
     width=64,
     height=64,
-    steps=4,
+    steps=2,
     strength=1.0,
     guidance_scale=7.5,
     scheduler="DDIMScheduler",
