@@ -107,7 +107,8 @@ class Keyring:
         """Revoke the tenant's keys, forget its terms; False when it had neither, or InTheFile."""
         if file.named(tenant):
             raise InTheFile
-        own = [one for one in (await self._records()).items() if one[1].tenant == tenant]
+        records = (await self._records()).items()
+        own = [one for one in records if one[1].tenant == tenant and one[1].disabled is None]
         for digest, record in own:
             await self._disable(digest, record)
         return bool(await self._redis.hdel("tenants", tenant)) or bool(own)
@@ -117,10 +118,9 @@ class Keyring:
         return {d: KeyRecord.model_validate_json(record) for d, record in found.items()}
 
     async def _disable(self, digest: str, record: KeyRecord) -> KeyRecord:
-        if record.disabled is None:
-            record = record.model_copy(update={"disabled": time.time()})
-            await self._redis.hset("api_keys", digest, record.model_dump_json())
-            self._read.pop(digest, None)
+        record = record.model_copy(update={"disabled": record.disabled or time.time()})
+        await self._redis.hset("api_keys", digest, record.model_dump_json())
+        self._read.pop(digest, None)
         return record
 
 
