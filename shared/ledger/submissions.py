@@ -103,6 +103,7 @@ class Submissions:
         self._settings = script_settings(settings)
         self._submit = redis.register_script(source("submit"))
         self._note_deleted = redis.register_script(source("note_deleted"))
+        self._find = redis.register_script(source("find"))
         self._cancel = redis.register_script(source("cancel"))
         self._take_turn = redis.register_script(source("take_turn"))
 
@@ -135,9 +136,8 @@ class Submissions:
 
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
         """The tenant's job, or None: another tenant's id answers as an unknown one does."""
-        fields = cast("dict[str, str]", await self._redis.hgetall(f"job:{job_id}"))
-        # Unread, so that it takes no longer than an unknown one.
-        return read(fields) if fields.get("tenant") == tenant else None
+        found = await self._find(args=[self._settings, job_id, tenant])
+        return read(dict(zip(found[::2], found[1::2], strict=True)))
 
     async def note_deleted(self, job_id: int, keys: Iterable[str]) -> None:
         """These outputs of the job are no longer there."""
