@@ -26,6 +26,8 @@ SMALL = 20
 """Jobs of each of the two that come behind the flood."""
 UNLIMITED = 10**9
 LOOK_SECONDS = 0.05
+CLIENTS = 32
+"""Who submit at a time, so that the whole flood is there soon."""
 FAIR, FIFO = "tenants take turns", "one tenant"
 TENANTS: Mapping[str, tuple[str, str, str]] = {
     FAIR: ("flood", "small-1", "small-2"),
@@ -78,10 +80,11 @@ async def _flood(url: str, tenants: Sequence[str], count: int) -> Run:
     async with connect_for_requests(url) as redis:
         submissions = Submissions(redis, Settings(redis_url=url))
         jobs: dict[str, list[int]] = {}
-        for name, tenant in line:
-            submission = _submission(tenant)
-            await submissions.submit(submission)
-            jobs.setdefault(name, []).append(submission.job.id)
+        for first in range(0, len(line), CLIENTS):
+            several = [(name, _submission(tenant)) for name, tenant in line[first:][:CLIENTS]]
+            await asyncio.gather(*(submissions.submit(one) for _, one in several))
+            for name, one in several:
+                jobs.setdefault(name, []).append(one.job.id)
         # Workers in other processes empty it.
         while await redis.exists(f"waiting:{POOL}", "leases"):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
