@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up models test chaos check audit bench bench-gpu format constraints
+.PHONY: help setup demo up models test chaos check audit bench bench-gpu keys format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(INSTALLED) ## send a real photo through the whole service and check all 
 
 up: $(INSTALLED) ## run the whole service here until Ctrl-C; PORT=8000 DATA=.data and any IMG2IMG_* setting
 	@$(BIN)/python -m infra.local
+
+keys: $(INSTALLED) ## API keys in the Redis that IMG2IMG_REDIS_URL names; ARGS="create --tenant T", "list", "revoke ID"
+	@$(BIN)/python -m api.keys $(or $(ARGS),list)
 
 models: $(INSTALLED) ## fetch the weights that infra/models.yaml names; ARGS="fetch ID", "list" or "verify ID" chooses
 	@$(BIN)/python -m infra.models $(or $(ARGS),fetch)

@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from api import refusals
+from api.auth import Failures
 from api.config import ApiSettings
 from api.door import Door
 from api.enhance import read_styles
@@ -29,6 +30,7 @@ from api.routes import (
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard
+from shared.keyring import Keyring
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.events import end, finished
@@ -52,6 +54,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.warning("the bucket takes no lifecycle rules: no object in it is removed by its age")
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
+    app.state.keyring = Keyring(redis, settings.key_pepper)
+    app.state.failures = Failures()
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     app.state.door = door = Door(
         settings=settings,

@@ -1,18 +1,40 @@
 """API key -> tenant."""
 
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-from api.errors import InvalidKey
+from api.errors import InvalidKey, TooManyRequests
+from shared.keyring import Keyring
 from shared.tenants import Tenant, Tenants
 
+MOST_FAILURES = 60
+"""Wrong keys of an address in a minute; a good one is never refused for them."""
+MINUTE = 60
 
-def authenticate(fields: Mapping[str, Any], headers: Mapping[str, str], tenants: Tenants) -> Tenant:
-    """Whose request it is, by the field `key`, the header `key`, or a bearer token."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
-    key = fields.get("key") or headers.get("key") or bearer
-    tenant = tenants.of_key(key) if isinstance(key, str) and key else None
-    if tenant is None:
-        raise InvalidKey(given=bool(key))
-    return tenant
+
+class Failures:
+    """Wrong keys of this minute, by the address that they came from."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._counts: Counter[str] = Counter()
+
+    def refusal(self, address: str, *, given: bool) -> InvalidKey | TooManyRequests:
+        """What to answer to one more."""
+        minute, second = divmod(int(time.time()), MINUTE)
+        if minute != self._minute:
+            self._minute, self._counts = minute, Counter()
+        self._counts[address] += 1
+        if self._counts[address] > MOST_FAILURES:
+            return TooManyRequests(MOST_FAILURES, "minute", retry_after=MINUTE - second)
+        return InvalidKey(given=given)
+
+
+async def authenticate(keys: Iterable[Any], file: Tenants, keyring: Keyring) -> Tenant | None:
+    """Whose request it is, by the keys that came with it; two that differ are nobody's."""
+    given = {key if isinstance(key, str) else None for key in keys if key}
+    if len(given) != 1 or (key := given.pop()) is None:
+        return None
+    return file.of_key(key) or await keyring.of_key(key, file)

@@ -20,6 +20,8 @@ class ApiSettings(Settings):
     """Origins whose pages may call the API, with commas between; `*`: any. Empty: none."""
     most_waiting: int = 100_000
     """Jobs of a pool that wait at a time; one more is refused with 503."""
+    shed_after: Duration | None = None
+    """New jobs are refused with 503 while one of their pool has waited for longer. None: never."""
     determinism: Determinism = "relaxed"
     """Of requests that do not say."""
     output_format: Format = "png"

@@ -1,5 +1,7 @@
 """What a route may ask for, as Annotated aliases."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -7,8 +9,9 @@ from fastapi.security import HTTPBearer
 
 from api.auth import authenticate
 from api.door import Door
+from api.errors import NotAllowed, TooManyRequests
 from api.fields import read_fields, read_json
-from shared.tenants import Tenant
+from shared.tenants import Scope, Tenant
 
 
 # Coroutines, though they wait for nothing: plain functions would each cost a trip to a thread.
@@ -19,27 +22,59 @@ async def _door(request: Request) -> Door:
 
 FrontDoor = Annotated[Door, Depends(_door)]
 Fields = Annotated[dict[str, Any], Depends(read_fields)]
-
-
-async def _caller(request: Request, fields: Fields) -> Tenant:
-    tenant = authenticate(fields, request.headers, request.app.state.tenants)
-    request.state.tenant = tenant
-    return tenant
-
-
-Caller = Annotated[Tenant, Depends(_caller)]
-
-
 # It only shows in the documentation that a token is needed.
 _Shown = Annotated[Any, Depends(HTTPBearer(auto_error=False, scheme_name="key"))]
 
 
-async def _bearer(request: Request, _: _Shown) -> Tenant:
-    tenant = authenticate({}, request.headers, request.app.state.tenants)
+@dataclass(frozen=True)
+class ByField:
+    """The caller, by the field `key` or a header; raises NotAllowed for a key without the scope."""
+
+    scope: Scope
+
+    async def __call__(self, request: Request, fields: Fields) -> Tenant:
+        """See above; raises InvalidKey and TooManyRequests, too."""
+        keys = (fields.get("key"), request.query_params.get("key"))
+        return await _admit(request, keys, self.scope)
+
+
+@dataclass(frozen=True)
+class ByHeader:
+    """As `ByField`, by headers alone."""
+
+    scope: Scope
+
+    async def __call__(self, request: Request, _: _Shown) -> Tenant:
+        """As `ByField`."""
+        return await _admit(request, (), self.scope)
+
+
+async def _admit(request: Request, keys: Sequence[Any], scope: Scope) -> Tenant:
+    state, headers = request.app.state, request.headers
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    bearer = token.strip() if scheme.lower() == "bearer" else ""
+    keys = (*keys, headers.get("key"), headers.get("x-api-key"), bearer)
+    tenant = await authenticate(keys, state.tenants, state.keyring)
+    if tenant is None:
+        address = request.client.host if request.client else ""
+        raise state.failures.refusal(address, given=any(keys))
     request.state.tenant = tenant
+    if scope not in tenant.scopes:
+        raise NotAllowed(scope)
+    if most := tenant.most_requests:
+        door: Door = state.door
+        if wait := await door.submissions.seconds_to_wait(tenant.key_id, most):
+            raise TooManyRequests(most, "second", retry_after=wait)
     return tenant
 
 
-Bearer = Annotated[Tenant, Depends(_bearer)]
-"""As `Caller`, by headers alone."""
+Submitter = Annotated[Tenant, Depends(ByField("submit"))]
+"""Makes something, or ends it."""
+Reader = Annotated[Tenant, Depends(ByField("read"))]
+"""Looks."""
+Admin = Annotated[Tenant, Depends(ByField("admin"))]
+"""Does what concerns the whole deployment."""
+HeaderSubmitter = Annotated[Tenant, Depends(ByHeader("submit"))]
+HeaderReader = Annotated[Tenant, Depends(ByHeader("read"))]
+HeaderAdmin = Annotated[Tenant, Depends(ByHeader("admin"))]
 Json = Annotated[dict[str, Any], Depends(read_json)]

@@ -137,6 +137,8 @@ class Door:
             idempotency_key=wishes.idempotency_key,
             digest=digest,
             cancel_after=wishes.cancel_after,
+            most_running=tenant.most_running,
+            shed_after=self.settings.shed_after,
         )
 
     async def _wait(self, job_id: int, tenant: Tenant, seconds: float) -> JobRecord:
@@ -173,7 +175,8 @@ class Door:
         if record.state.is_final:
             return Place(0, Load(0, seconds=None, seconds_per_work=0, slots=0))
         load = await self.submissions.load(record.job.pool)
-        return Place(await self.submissions.ahead(record), load)
+        is_held_back = await self.submissions.is_held_back(record)
+        return Place(await self.submissions.ahead(record), load, is_held_back)
 
     def answer(self, record: JobRecord, place: Place) -> dict[str, Any]:
         """The job as it stands, in the public API's words."""
@@ -233,7 +236,7 @@ class Door:
             case Outcome.TENANT_FULL:
                 load = await self.submissions.load(pool)
                 raise TooManyJobs(tenant.most_live, retry_after=int(load.eta(0)))
-            case Outcome.FULL | Outcome.COLLISION:
+            case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:
                 raise Unavailable
 
     def patience(self, asked: float | None, *, webhook: bool) -> float:

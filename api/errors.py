@@ -9,6 +9,7 @@ ApiError
 ├─ BodyTooLarge      413
 ├─ NotFound          404
 ├─ TooManyJobs       429, with retry_after
+├─ TooManyRequests   429, with retry_after
 ├─ RepeatedKey       409
 ├─ NotFinished       409
 ├─ NoSuchJob         404, in /v1
@@ -168,6 +169,17 @@ class TooManyJobs(ApiError):
 
     def __init__(self, most: int, retry_after: int) -> None:
         message = f"Rate limit exceeded. Maximum {most} queued requests allowed."
+        super().__init__(message, retry_after=retry_after)
+
+
+class TooManyRequests(ApiError):
+    """The key, or an address with wrong ones, asks too often."""
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, most: float, unit: str, retry_after: int) -> None:
+        message = f"Rate limit exceeded. Maximum {most:g} requests per {unit} allowed."
         super().__init__(message, retry_after=retry_after)
 
 

@@ -24,6 +24,8 @@ class Place:
     ahead: int
     """Jobs that were accepted before it and still wait."""
     load: Load
+    is_held_back: bool = False
+    """Whether it waits because others of its tenant run."""
 
     def eta(self, job: Job) -> float:
         """Seconds until it is done."""

@@ -35,6 +35,7 @@ ERRORS = {
     "unknown_model": (400, "`model_id` is not one of GET /v1/models."),
     "unreadable_body": (400, "The body is no JSON object."),
     "invalid_key": (401, "No API key, or one that is nobody's: send `Authorization: Bearer KEY`."),
+    "not_allowed": (403, "The key is good, but not for this: it lacks the scope."),
     "not_found": (404, "There is nothing at this path."),
     "no_such_job": (404, "The id is unknown, expired, or another key's."),
     "method_not_allowed": (405, "The path is right, the method is not."),
@@ -43,6 +44,7 @@ ERRORS = {
     "repeated_key": (409, "The Idempotency-Key came with another request within the last day."),
     "body_too_large": (413, "The request has too many bytes."),
     "too_many_jobs": (429, "The key has as many live jobs as it may have; see Retry-After."),
+    "too_many_requests": (429, "The key asks more often than it may; see Retry-After."),
     "internal_error": (500, "Our fault; the log has it under `request_id`."),
     "unavailable": (503, "Nothing was accepted; try again after Retry-After."),
 }
@@ -110,9 +112,10 @@ def job_body(
 def queue_body(record: JobRecord, place: Place) -> dict[str, Any]:
     """Why a job waits, and for how long; without a worker nobody knows."""
     is_served = place.load.slots > 0
+    reason = "key_at_its_limit" if place.is_held_back else "its_turn_comes"
     return {
         "position": place.ahead + 1,
-        "reason": "its_turn_comes" if is_served else "no_worker",
+        "reason": reason if is_served else "no_worker",
         "eta": place.eta(record.job) if is_served else None,
     }
 

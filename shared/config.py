@@ -52,6 +52,8 @@ class Settings(BaseSettings):
 
     api_keys: str = ""
     """`tenant=key` pairs with commas between, or the path of a JSON file (shared/tenants.py)."""
+    key_pepper: SecretStr = SecretStr("")
+    """What keys made by the service are hashed with; another one ends them all."""
     webhook_secret: SecretStr = SecretStr("")
     """`whsec_...`; signs the webhooks of tenants that have no secret of their own. Two with a space
     between sign both, while one replaces the other."""

@@ -33,5 +33,6 @@ def set_up_logging(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    # At INFO it writes every client-given URL, query string and all.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # At INFO they write whole URLs, with the keys that are in query strings.
+    for name in ("httpx", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)

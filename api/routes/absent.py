@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller
+from api.dependencies import Submitter
 from api.dialects import ENTERPRISE
 from api.errors import NotHere
 
@@ -41,7 +41,7 @@ ABSENT = {
 
 
 def _refuses(what: str, reason: str) -> Callable[..., Awaitable[Any]]:
-    async def refuse(_: Caller) -> None:
+    async def refuse(_: Submitter) -> None:
         raise NotHere(what, reason)
 
     return refuse

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Fields, FrontDoor, Submitter
 from api.dialects import ENTERPRISE, dialect_of
 from api.door import Door
 from api.errors import REQUIRED, InvalidFields, NotHere
@@ -22,7 +22,7 @@ WHAT = "nsfw_image_check"
 async def nsfw_image_check(
     request: Request,
     fields: Fields,
-    tenant: Caller,
+    tenant: Submitter,
     door: FrontDoor,
     prefer: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Fields, FrontDoor, Submitter
 from api.door import Door
 from api.errors import InvalidFields, NotFinished, NotFound
 from api.routes.jobs import JOB_ID
@@ -17,7 +17,7 @@ router = APIRouter(tags=["images"])
 
 
 @router.post("/api/v3/delete_image")
-async def delete_image(fields: Fields, tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+async def delete_image(fields: Fields, tenant: Submitter, door: FrontDoor) -> dict[str, Any]:
     """Remove all images of a request (`request_id`), or one by its name or link (`image`).
 
     As long as the request can be fetched; afterwards nobody knows whose they are.

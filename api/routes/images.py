@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Response
 
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Fields, FrontDoor, Submitter
 from api.dialects import DIALECTS, Dialect, Kind
 from api.requests import ImageRequest
 from api.terms import Wishes
@@ -63,7 +63,7 @@ def asked_wait(prefer: str | None) -> float | None:
 def _makes(kind: Kind, dialect: Dialect) -> Callable[..., Awaitable[dict[str, Any]]]:
     async def make(
         fields: Fields,
-        tenant: Caller,
+        tenant: Submitter,
         door: FrontDoor,
         prefer: Annotated[str | None, Header()] = None,
         idempotency_key: Annotated[str, Header(max_length=255)] = "",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from api.answers import not_found
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Fields, FrontDoor, Reader
 from api.dialects import DIALECTS, Dialect
 from api.errors import REQUIRED, InvalidFields, always_200
 
@@ -20,7 +20,7 @@ Fetch = Callable[..., Awaitable[Any]]
 
 
 def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
-    async def fetch_by_path(job_id: str, tenant: Caller, door: FrontDoor, request: Request) -> Any:
+    async def fetch_by_path(job_id: str, tenant: Reader, door: FrontDoor, request: Request) -> Any:
         """The result of an earlier request, or how far it is."""
         known = int(job_id) if JOB_ID.fullmatch(job_id) else None
         record = known and await door.submissions.find(known, tenant.tenant)
@@ -30,7 +30,7 @@ def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
         return JSONResponse(not_found(known), 200 if says_ok else 404)
 
     async def fetch_by_field(
-        fields: Fields, tenant: Caller, door: FrontDoor, request: Request
+        fields: Fields, tenant: Reader, door: FrontDoor, request: Request
     ) -> Any:
         """The same, with the id in the field `request_id`."""
         if "request_id" not in fields:
@@ -53,7 +53,7 @@ for _dialect in DIALECTS.values():
 
 
 @router.post("/api/v3/system_load")
-async def system_load(_: Caller, door: FrontDoor) -> dict[str, Any]:
+async def system_load(_: Reader, door: FrontDoor) -> dict[str, Any]:
     """Jobs that wait, and the seconds until a new one would be done."""
     load = await door.submissions.load(door.model.pool)
     waits = load.eta(load.waiting) if load.waiting else 0
@@ -62,7 +62,7 @@ async def system_load(_: Caller, door: FrontDoor) -> dict[str, Any]:
 
 @router.get("/api/v6/processing/request_count", name="request_count (GET)")
 @router.post("/api/v6/processing/request_count")
-async def request_count(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+async def request_count(tenant: Reader, door: FrontDoor) -> dict[str, Any]:
     """The caller's jobs that wait or run."""
     return {
         "status": "success",

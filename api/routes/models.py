@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Fields, FrontDoor, Reader
 from api.dialects import ENTERPRISE
 from shared.models import ModelCard
 from shared.schedulers import SCHEDULERS
@@ -12,28 +12,28 @@ from shared.schedulers import SCHEDULERS
 router = APIRouter(tags=["models"])
 
 
-async def model_list(_: Caller, door: FrontDoor) -> list[dict[str, Any]]:
+async def model_list(_: Reader, door: FrontDoor) -> list[dict[str, Any]]:
     """Every model, as a bare list."""
     return [_shown(card) for card in door.registry]
 
 
-async def get_all_models(_: Caller, door: FrontDoor) -> dict[str, Any]:
+async def get_all_models(_: Reader, door: FrontDoor) -> dict[str, Any]:
     """Every model."""
     return {"status": "success", "models": [_shown(card) for card in door.registry]}
 
 
-async def verify_model(fields: Fields, _: Caller, door: FrontDoor) -> dict[str, Any]:
+async def verify_model(fields: Fields, _: Reader, door: FrontDoor) -> dict[str, Any]:
     """Whether a model can be asked for."""
     card = door.card(fields.get("model_id"))
     return {"status": "success", "message": "Model is ready to use", **_shown(card)}
 
 
-async def schedulers_list(_: Caller) -> dict[str, Any]:
+async def schedulers_list(_: Reader) -> dict[str, Any]:
     """The schedulers that run; see the documentation for the names that stand for others."""
     return {"status": "success", "schedulers": list(SCHEDULERS)}
 
 
-async def system_details(_: Caller, door: FrontDoor) -> dict[str, Any]:
+async def system_details(_: Reader, door: FrontDoor) -> dict[str, Any]:
     """What waits, who works on it, and which models are in memory, for every pool."""
     workers = await door.orders.workers()
     loads = {pool: await door.submissions.load(pool) for pool in sorted(door.registry.pools)}

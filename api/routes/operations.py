@@ -5,12 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Admin, Fields, FrontDoor, Submitter
 from api.dialects import ENTERPRISE
 from api.door import Door
-from api.errors import NotAllowed, Unavailable
+from api.errors import Unavailable
 from shared.ledger.orders import LiveWorker, What
-from shared.tenants import Tenant
 
 router = APIRouter(tags=["operations"])
 
@@ -18,7 +17,7 @@ PATIENCE = 5.0
 """Seconds for workers to answer; they look for orders once a second."""
 
 
-async def clear_queue(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+async def clear_queue(tenant: Submitter, door: FrontDoor) -> dict[str, Any]:
     """Cancel the jobs that wait: the caller's own, or with the scope `admin` everybody's.
 
     Running ones go on; webhooks of the cancelled say `failed`.
@@ -28,31 +27,28 @@ async def clear_queue(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
     return _done("Queue cleared", cancelled=ended)
 
 
-async def restart_server(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+async def restart_server(_: Admin, door: FrontDoor) -> dict[str, Any]:
     """Have every worker finish what it runs, or hand it back, and end; supervisors start it anew.
 
     Jobs wait meanwhile. Needs the scope `admin`.
     """
-    _admin_only(tenant)
     workers = await door.orders.workers()
     await _order(door, "drain", workers)
     return _done("Server restart started", workers=len(workers))
 
 
-async def clear_cache(tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+async def clear_cache(_: Admin, door: FrontDoor) -> dict[str, Any]:
     """Have every worker forget what it keeps of prompts and images. Needs the scope `admin`."""
-    _admin_only(tenant)
     await _order(door, "forget", await door.orders.workers())
     return _done("Cache cleared")
 
 
-async def load_model(fields: Fields, tenant: Caller, door: FrontDoor) -> dict[str, Any]:
+async def load_model(fields: Fields, _: Admin, door: FrontDoor) -> dict[str, Any]:
     """Have the workers of a model's pool load it, in place of what was used least if need be.
 
     Only `model_id` is read, and it must be a model of this deployment: nothing is fetched. Needs
     the scope `admin`. `system_details` lists what is loaded.
     """
-    _admin_only(tenant)
     card = door.card(fields.get("model_id"))
     workers = [one for one in await door.orders.workers() if card.pool in one.pools]
     await _order(door, "load", workers, model_id=card.model_id)
@@ -65,11 +61,6 @@ async def _order(door: Door, what: What, workers: list[LiveWorker], *, model_id:
         raise Unavailable
     if await door.orders.give(what, workers, model_id=model_id, patience=PATIENCE):
         raise Unavailable
-
-
-def _admin_only(tenant: Tenant) -> None:
-    if "admin" not in tenant.scopes:
-        raise NotAllowed("admin")
 
 
 def _done(message: str, **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Response
 
-from api.dependencies import Caller, Fields, FrontDoor
+from api.dependencies import Fields, FrontDoor, Submitter
 from api.dialects import ENTERPRISE
 from api.errors import REQUIRED, InvalidFields
 from api.images import decode_base64
@@ -24,7 +24,7 @@ NO_UPLOAD = "No such upload, or it has expired"
 UPLOAD_NAME = re.compile(r"[0-9a-f]{32}\.(png|jpeg|webp)")
 
 
-async def upload(fields: Fields, _: Caller, door: FrontDoor) -> dict[str, Any]:
+async def upload(fields: Fields, _: Submitter, door: FrontDoor) -> dict[str, Any]:
     """Store a base64 image of at most 5 MB; the link works in `init_image` and `mask_image`."""
     field = next((name for name in NAMES if name in fields), NAMES[0])
     if field not in fields:

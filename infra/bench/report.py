@@ -35,9 +35,20 @@ class Effort:
     """Of the interval in which the highest rate is looked for."""
     submissions: int = 1500
     submission_rounds: int = 5
+    flood: int = 2000
+    flood_rounds: int = 3
 
 
-QUICK = Effort(((64, 3, 1),), 40, seeds=1, halvings=2, submissions=64, submission_rounds=1)
+QUICK = Effort(
+    ((64, 3, 1),),
+    40,
+    seeds=1,
+    halvings=2,
+    submissions=64,
+    submission_rounds=1,
+    flood=40,
+    flood_rounds=1,
+)
 
 
 class Stopwatch:

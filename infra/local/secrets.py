@@ -58,9 +58,10 @@ def _keep(path: Path, make: Callable[[], Any]) -> Any:
     return json.loads(path.read_text())
 
 
-def _new_tenants() -> list[dict[str, str]]:
+def _new_tenants() -> list[dict[str, Any]]:
     key = "sk_local_" + secrets.token_urlsafe(24)
-    return [{"tenant": "local", "key": key, "webhook_secret": new_secret()}]
+    scopes = ["submit", "read", "admin"]
+    return [{"tenant": "local", "key": key, "scopes": scopes, "webhook_secret": new_secret()}]
 
 
 def _new_s3_keys() -> dict[str, str]:

@@ -16,6 +16,8 @@ lane:{pool}:{tenant}  zset    queued and not published, by priority, then age
 ring:{pool}           zset    tenants with a lane, by the virtual time of their next turn
 passes:{pool}         hash    tenant -> virtual time up to which it was served
 clock:{pool}          string  virtual time of the turn served last
+parked:{pool}         set     tenants with a lane and without turns: at their own limit
+busy:{tenant}         set     of a tenant with such a limit: its jobs published or running
 published:{pool}      zset    queued with a message on its way, by the time to look again
 gpu.{pool}            list    Celery's queue
 leases                zset    running, by the time the lease ends
@@ -29,6 +31,7 @@ idem:{tenant}:{key}   string  idempotency key -> job id and digest of the reques
 service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
 workers               zset    worker names by the time their record ends; worker:{name} holds it
 orders                stream  what workers are ordered; order:{id} holds their answers
+tokens:{key id}       hash    what a key with a request rate may still ask, and when that was
 room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up
 """

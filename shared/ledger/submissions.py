@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
 CLEARED = Failure.of(Cancelled("Cancelled: the queue was cleared"))
 AT_ONCE = 100
 """Jobs that one call of a script ends: Redis does nothing else meanwhile."""
+BURST_SECONDS = 10
+"""For which a key that was silent may ask at once what it may ask in all."""
 
 
 class Outcome(StrEnum):
@@ -34,6 +37,8 @@ class Outcome(StrEnum):
     """The same idempotency key came before with another request."""
     TENANT_FULL = "tenant_full"
     FULL = "full"
+    BEHIND = "behind"
+    """A job of the pool has waited for too long already."""
     COLLISION = "collision"
     """The random id is taken."""
 
@@ -53,6 +58,10 @@ class Submission:
     """Of the request, to tell a repeat from another request under the same key."""
     cancel_after: timedelta | None = None
     """Ends it, unless it has ended by then."""
+    most_running: int | None = None
+    """Of the tenant, on devices or on the way there; its other jobs wait in their lanes."""
+    shed_after: timedelta | None = None
+    """Refused if devices are behind and a job of the pool has waited for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +106,10 @@ class Submissions:
         self._settings = script_settings(settings)
         self._submit = redis.register_script(source("submit"))
         self._note_deleted = redis.register_script(source("note_deleted"))
+        self._find = redis.register_script(source("find"))
         self._cancel = redis.register_script(source("cancel"))
         self._cancel_waiting = redis.register_script(source("cancel_waiting"))
+        self._take_turn = redis.register_script(source("take_turn"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
@@ -119,17 +130,18 @@ class Submissions:
                 job.params.work,
                 submission.most_live,
                 submission.most_waiting,
-                "" if after is None else round(after.total_seconds() * 1000),
+                _milliseconds(after),
                 "" if job.track_id is None else _track(job.track_id),
+                "" if submission.most_running is None else submission.most_running,
+                _milliseconds(submission.shed_after),
             ]
         )
         return Receipt(Outcome(outcome), int(job_id), int(waiting), int(created) / 1000)
 
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
         """The tenant's job, or None: another tenant's id answers as an unknown one does."""
-        fields = cast("dict[str, str]", await self._redis.hgetall(f"job:{job_id}"))
-        record = read(fields)
-        return record if record and record.job.tenant == tenant else None
+        found = await self._find(args=[self._settings, job_id, tenant])
+        return read(dict(zip(found[::2], found[1::2], strict=True)))
 
     async def note_deleted(self, job_id: int, keys: Iterable[str]) -> None:
         """These outputs of the job are no longer there."""
@@ -187,6 +199,12 @@ class Submissions:
             ids += cast("list[str]", await self._redis.zrange(f"waiting:{pool}", 0, -1))
         return ids
 
+    async def seconds_to_wait(self, key_id: str, most: float) -> int:
+        """0, or when a key that may ask `most` times a second, over ten, may do so again."""
+        bucket = max(1.0, most * BURST_SECONDS)
+        milliseconds = await self._take_turn(args=[self._settings, key_id, most, bucket])
+        return math.ceil(int(milliseconds) / 1000)
+
     async def live(self, tenant: str) -> int:
         """Jobs of the tenant that wait or run."""
         return await self._redis.scard(f"live:{tenant}")
@@ -195,6 +213,15 @@ class Submissions:
         """Jobs of the same pool that were accepted before it and still wait."""
         rank = await self._redis.zrank(f"waiting:{record.job.pool}", str(record.job.id))
         return cast("int", rank or 0)
+
+    async def is_held_back(self, record: JobRecord) -> bool:
+        """Whether the job waits because others of its tenant run."""
+        pool, tenant = record.job.pool, record.job.tenant
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.sismember(f"parked:{pool}", tenant)
+            pipe.zscore(f"lane:{pool}:{tenant}", str(record.job.id))
+            is_parked, place = await pipe.execute()
+        return bool(is_parked) and place is not None
 
     async def load(self, pool: str) -> Load:
         """How busy the pool is now."""
@@ -209,6 +236,10 @@ class Submissions:
         slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
         mean = float(seconds) if seconds else None
         return Load(int(waiting), mean, float(per_work or 0), slots)
+
+
+def _milliseconds(time: timedelta | None) -> int | str:
+    return "" if time is None else round(time.total_seconds() * 1000)
 
 
 def _track(track_id: Any) -> str:

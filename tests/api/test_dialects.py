@@ -8,7 +8,7 @@ import pytest
 from api.app import create_app
 from api.dialects import DIALECTS, V3, dialect_of
 from shared.jobs import Result
-from shared.tenants import Tenant, Tenants
+from shared.tenants import Entry, Tenants
 from tests.api.conftest import KEY, PNG
 
 pytestmark = pytest.mark.anyio
@@ -205,7 +205,7 @@ async def test_a_success_has_what_clients_of_any_version_read(client, fields, at
 
 
 async def test_a_key_may_have_its_errors_under_200(client, fields, app):
-    tenants = [Tenant(tenant="old", key="secret-of-old", errors_as_200=True)]
+    tenants = [Entry(tenant="old", key="secret-of-old", errors_as_200=True)]
     app.state.tenants = Tenants(tenants)
     fields["key"] = "secret-of-old"
 

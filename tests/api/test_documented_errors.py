@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.tenants import Tenant, Tenants
+from shared.tenants import Entry, Tenants
 from tests.api.conftest import KEY, PNG, Faulty
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def test_what_is_no_json_comes_with_a_list_to_check(client):
 
 
 async def test_too_many_jobs_are_told_when_to_come_back(client, app):
-    app.state.tenants = Tenants([Tenant(tenant="alice", key=KEY, most_live=5)])
+    app.state.tenants = Tenants([Entry(tenant="alice", key=KEY, most_live=5)])
     answers = [await client.post(NEW, json=FIELDS) for _ in range(6)]
 
     body = answers[-1].json()

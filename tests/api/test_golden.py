@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from api.dialects import DIALECTS, V3, Dialect
 from shared.jobs import Failure, Result
 from shared.ledger.attempts import Attempts
-from shared.tenants import Tenant, Tenants
+from shared.tenants import Entry, Tenants
 from tests.api.conftest import KEY, PNG, Faulty
 
 pytestmark = pytest.mark.anyio
@@ -128,7 +128,7 @@ async def of_refusals(scene: Scene) -> dict[str, Any]:
         for name, answer in answers.items()
     }
     answers["no json"] = await scene.ask(scene.makes, content=b"{", headers={"key": KEY})
-    scene.app.state.tenants = Tenants([Tenant(tenant="alice", key=KEY, most_live=1)])
+    scene.app.state.tenants = Tenants([Entry(tenant="alice", key=KEY, most_live=1)])
     answers["too many jobs"] = await scene.ask(scene.makes)
     for name, fault in {"redis away": RedisConnectionError(), "fault": ValueError()}.items():
         scene.app.state.door = replace(scene.app.state.door, submissions=Faulty(fault))

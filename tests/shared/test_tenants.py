@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.config import Settings
-from shared.tenants import Tenant, Tenants, digest
+from shared.tenants import Entry, Tenants, digest
 from shared.webhooks import new_secret
 
 SECRET = new_secret()
@@ -45,8 +45,8 @@ def test_an_entry_without_a_key_is_refused(tmp_path):
 def test_a_tenant_keeps_its_secret_when_it_gets_a_second_key():
     tenants = Tenants(
         [
-            Tenant(tenant="alice", key="first-key", webhook_secret=SECRET),
-            Tenant(tenant="alice", key="second-key"),
+            Entry(tenant="alice", key="first-key", webhook_secret=SECRET),
+            Entry(tenant="alice", key="second-key"),
         ]
     )
 

@@ -87,7 +87,7 @@ def answers(*codes: str, **shown: Any) -> Answers:
         }
         for status, example in shown.items()
     }
-    for code in ("invalid_key", "unavailable", *codes):
+    for code in ("invalid_key", "not_allowed", "too_many_requests", "unavailable", *codes):
         status, meaning = ERRORS[code]
         example = {"error": ERROR["error"] | {"code": code, "param": None, "message": meaning}}
         documented[status] = {

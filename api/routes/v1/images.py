@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from fastapi.responses import JSONResponse
 
-from api.dependencies import Bearer, FrontDoor, Json
+from api.dependencies import FrontDoor, HeaderSubmitter, Json
 from api.dialects import V1, Kind
 from api.door import Door
 from api.errors import InvalidFields
@@ -30,7 +30,7 @@ HOW = (
 def _makes(kind: Kind) -> Callable[..., Awaitable[Any]]:
     async def make(
         fields: Json,
-        tenant: Bearer,
+        tenant: HeaderSubmitter,
         door: FrontDoor,
         prefer: Annotated[str | None, Header()] = None,
         idempotency_key: Annotated[str, Header(max_length=255)] = "",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import Bearer, FrontDoor
+from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter
 from api.door import Door
 from api.errors import AlreadyOver, NoSuchJob
 from api.routes.v1.examples import EVENTS, JOB_ID, QUEUED, SUCCEEDED, answers
@@ -43,7 +43,7 @@ async def _shown(door: Door, record: JobRecord) -> dict[str, Any]:
 
 @router.get("/jobs", responses=answers(s200={"jobs": [SUCCEEDED], "next_cursor": JOB_ID}))
 async def list_jobs(
-    tenant: Bearer,
+    tenant: HeaderReader,
     door: FrontDoor,
     track_id: Annotated[str | None, Query(description="As text, or as JSON")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -55,7 +55,7 @@ async def list_jobs(
 
 
 @router.get("/jobs/{job_id}", responses=answers("no_such_job", s200=QUEUED))
-async def get_job(job_id: JobId, tenant: Bearer, door: FrontDoor) -> dict[str, Any]:
+async def get_job(job_id: JobId, tenant: HeaderReader, door: FrontDoor) -> dict[str, Any]:
     """A job as it stands."""
     return await _shown(door, await own_job(door, job_id, tenant))
 
@@ -66,7 +66,7 @@ async def get_job(job_id: JobId, tenant: Bearer, door: FrontDoor) -> dict[str, A
         "no_such_job", "already_over", s200=QUEUED | {"status": "cancelled", "queue": None}
     ),
 )
-async def cancel_job(job_id: JobId, tenant: Bearer, door: FrontDoor) -> dict[str, Any]:
+async def cancel_job(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) -> dict[str, Any]:
     """Cancel a job that waits or runs; a running one leaves its device within a second or a step.
 
     Cancelling it again changes nothing. One that has ended otherwise answers 409.
@@ -89,7 +89,7 @@ async def cancel_job(job_id: JobId, tenant: Bearer, door: FrontDoor) -> dict[str
         },
     },
 )
-async def follow_job(job_id: JobId, tenant: Bearer, door: FrontDoor) -> StreamingResponse:
+async def follow_job(job_id: JobId, tenant: HeaderReader, door: FrontDoor) -> StreamingResponse:
     """Follow a job: `queued` with its place, `running` with its steps, then how it ended.
 
     The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
-from api.dependencies import Bearer, FrontDoor, Json
+from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter, Json
 from api.errors import InvalidFields
 from api.routes.v1.examples import answers, json_body
 from api.v1 import ERRORS
@@ -41,7 +41,7 @@ _UPLOAD_BODY = {
 
 
 @router.get("/models", responses=answers(s200={"models": [_MODEL]}))
-async def list_models(_: Bearer, door: FrontDoor) -> dict[str, Any]:
+async def list_models(_: HeaderReader, door: FrontDoor) -> dict[str, Any]:
     """The models of this deployment, their limits, and whether a live worker serves them now."""
     pools = sorted(door.registry.pools)
     loads = await asyncio.gather(*map(door.submissions.load, pools))
@@ -67,7 +67,7 @@ async def list_models(_: Bearer, door: FrontDoor) -> dict[str, Any]:
     openapi_extra=json_body({"content_type": "image/png", "size": 123456}, _UPLOAD_BODY),
     responses=answers("invalid_field", s201=_UPLOAD),
 )
-async def make_upload(fields: Json, _: Bearer, door: FrontDoor) -> dict[str, Any]:
+async def make_upload(fields: Json, _: HeaderSubmitter, door: FrontDoor) -> dict[str, Any]:
     """Room for an image: PUT it to `put.url` with these headers, then start from `url`."""
     content_type, size = fields.get("content_type"), fields.get("size")
     kinds = {content_type: kind for kind, content_type in CONTENT_TYPES.items()}

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import Bearer, FrontDoor
+from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter
 from api.door import Door
 from api.errors import ApiError
 from api.routes.v1.examples import JOB_ID, answers
@@ -29,7 +29,7 @@ async def _shown(door: Door, record: JobRecord) -> dict[str, Any]:
 
 @router.get("/webhooks", responses=answers("no_such_job", s200=EXAMPLE))
 async def webhook_log(
-    tenant: Bearer,
+    tenant: HeaderReader,
     door: FrontDoor,
     job: Annotated[int, Query(ge=1, le=MAX_JOB_ID, description="The job's id")],
 ) -> dict[str, Any]:
@@ -42,7 +42,7 @@ async def webhook_log(
     status_code=202,
     responses=answers("invalid_request", "no_such_job", s202=EXAMPLE),
 )
-async def replay_webhook(job_id: JobId, tenant: Bearer, door: FrontDoor) -> dict[str, Any]:
+async def replay_webhook(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) -> dict[str, Any]:
     """Deliver the webhook of a job that is over once more, under the same `webhook-id`."""
     replayed = await door.deliveries.replay(job_id, tenant.tenant)
     record = await own_job(door, job_id, tenant)

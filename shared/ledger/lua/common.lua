@@ -22,8 +22,29 @@ local function publish(pool, id)
   redis.call('ZADD', 'published:' .. pool, now + LOOK_AGAIN, id)
 end
 
+-- A tenant with a lane takes its turns, from now on but none of those that it missed.
+local function join(pool, tenant)
+  local ring, lane = 'ring:' .. pool, 'lane:' .. pool .. ':' .. tenant
+  if redis.call('ZSCORE', ring, tenant) or redis.call('EXISTS', lane) == 0 then return end
+  local clock = tonumber(redis.call('GET', 'clock:' .. pool) or 0)
+  local served = tonumber(redis.call('HGET', 'passes:' .. pool, tenant) or 0)
+  redis.call('ZADD', ring, math.max(clock, served), tenant)
+end
+
+-- Whether a tenant has as many jobs on a device, or on the way to one, as it may have. They are
+-- counted one by one, so that no place is lost with a record that an operator deleted.
+local function is_busy(tenant, most_running)
+  local busy = 'busy:' .. tenant
+  if redis.call('SCARD', busy) < most_running then return false end
+  for _, id in ipairs(redis.call('SMEMBERS', busy)) do
+    if redis.call('EXISTS', 'job:' .. id) == 0 then redis.call('SREM', busy, id) end
+  end
+  return redis.call('SCARD', busy) >= most_running
+end
+
 -- Keep Celery's short queue full: the tenant whose turn it is gives its first job, then moves back
--- in the ring by one turn, shorter for heavier tenants (start-time fair queueing).
+-- in the ring by one turn, shorter for heavier tenants (start-time fair queueing). One that is at
+-- its own limit leaves the ring until a job of it ends.
 local function pump(pool)
   local ring = 'ring:' .. pool
   while redis.call('ZCARD', 'published:' .. pool) < settings.ahead do
@@ -31,16 +52,36 @@ local function pump(pool)
     local tenant, pass = turn[1], tonumber(turn[2])
     if not tenant then return end
     local lane = 'lane:' .. pool .. ':' .. tenant
-    local id = redis.call('ZPOPMIN', lane)[1]
-    local weight = tonumber(redis.call('HGET', 'job:' .. id, 'weight') or 1)
-    redis.call('SET', 'clock:' .. pool, pass)
-    redis.call('HSET', 'passes:' .. pool, tenant, pass + 1 / weight)
-    if redis.call('ZCARD', lane) == 0 then
+    local first = redis.call('ZPOPMIN', lane)
+    local id = first[1]
+    local job = redis.call('HMGET', 'job:' .. id, 'weight', 'most_running')
+    local weight, most_running = tonumber(job[1] or 1), tonumber(job[2])
+    if most_running and is_busy(tenant, most_running) then
+      redis.call('ZADD', lane, first[2], id)
       redis.call('ZREM', ring, tenant)
+      redis.call('SADD', 'parked:' .. pool, tenant)
     else
-      redis.call('ZADD', ring, pass + 1 / weight, tenant)
+      redis.call('SET', 'clock:' .. pool, pass)
+      redis.call('HSET', 'passes:' .. pool, tenant, pass + 1 / weight)
+      if redis.call('ZCARD', lane) == 0 then
+        redis.call('ZREM', ring, tenant)
+      else
+        redis.call('ZADD', ring, pass + 1 / weight, tenant)
+      end
+      if most_running then redis.call('SADD', 'busy:' .. tenant, id) end
+      publish(pool, id)
     end
-    publish(pool, id)
+  end
+end
+
+-- A job is no longer on a device, nor on the way to one: its tenant's other lanes may go on.
+local function leave(id, tenant)
+  redis.call('SREM', 'busy:' .. tenant, id)
+  for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
+    if redis.call('SREM', 'parked:' .. pool, tenant) == 1 then
+      join(pool, tenant)
+      pump(pool)
+    end
   end
 end
 
@@ -51,18 +92,14 @@ local function enqueue(id)
   if not pool then return end -- an operator deleted the record
   redis.call('ZADD', 'waiting:' .. pool, job[5], id)
   redis.call('ZADD', 'lane:' .. pool .. ':' .. tenant, job[3] * PRIORITY_STEP + job[4], id)
-  if not redis.call('ZSCORE', 'ring:' .. pool, tenant) then
-    local clock = tonumber(redis.call('GET', 'clock:' .. pool) or 0)
-    local served = tonumber(redis.call('HGET', 'passes:' .. pool, tenant) or 0)
-    redis.call('ZADD', 'ring:' .. pool, math.max(clock, served), tenant)
-  end
   redis.call('SADD', 'pools', pool)
+  join(pool, tenant)
 end
 
 -- The last move. The webhook goes into the outbox with it, so no result is without its webhook.
 local function conclude(id, state, field, payload, keep)
   local key = 'job:' .. id
-  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'pool')
+  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'most_running')
   redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
   redis.call('ZREM', 'leases', id)
   redis.call('ZREM', 'deadlines', id)
@@ -70,6 +107,7 @@ local function conclude(id, state, field, payload, keep)
   redis.call('PEXPIRE', key, keep or settings.keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
   redis.call('PUBLISH', 'finished', id)
+  if job[3] then leave(id, job[1]) end
 end
 
 -- An attempt is over without a result. A charged one counts towards the limit; a new generation
@@ -86,12 +124,14 @@ local function requeue(id, charged, delay, failure)
   if not charged then redis.call('HINCRBY', key, 'attempts', -1) end
   redis.call('HINCRBY', key, 'generation', 1)
   redis.call('HSET', key, 'state', 'queued', 'owner', '', 'step', 0)
+  local job = redis.call('HMGET', key, 'pool', 'tenant', 'most_running')
   if delay > 0 then
     redis.call('ZADD', 'delayed', now + delay, id)
   else
     enqueue(id)
-    pump(redis.call('HGET', key, 'pool'))
+    pump(job[1])
   end
+  if job[3] then leave(id, job[2]) end
   return 'queued'
 end
 

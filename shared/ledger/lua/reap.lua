@@ -62,6 +62,11 @@ for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
       again = again + 1
     end
   end
+  for _, tenant in ipairs(redis.call('SMEMBERS', 'parked:' .. pool)) do
+    -- A job that it waits for may have lost its record, and then tells nobody that it ended.
+    redis.call('SREM', 'parked:' .. pool, tenant)
+    join(pool, tenant)
+  end
   pump(pool)
 end
 return {ended, due, again, off}

@@ -1,7 +1,8 @@
 -- Record a job, put it into its tenant's lane and publish what is due: accepted and on its way, or not at all.
 -- ARGV: settings, id, job, tenant, pool, priority, weight, webhook, message id,
 --       idempotency key, request digest, work, most live jobs of the tenant, most waiting jobs of the pool,
---       milliseconds until it is cancelled ('' for never), digest of its track_id ('' for none)
+--       milliseconds until it is cancelled ('' for never), digest of its track_id ('' for none),
+--       most running jobs of the tenant, most milliseconds that a job of the pool may have waited ('' for any)
 -- Returns {outcome, id, jobs waiting, milliseconds now}
 
 local LISTED = 1000 -- jobs that an index keeps
@@ -23,7 +24,15 @@ end
 local webhook, message_id, idempotency_key, digest = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local work, most_live, most_waiting = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
 local cancel_after, track = tonumber(ARGV[15]), ARGV[16]
+local most_running, shed_after = ARGV[17], tonumber(ARGV[18])
 local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
+
+-- Whether devices have fallen behind: what waits for its own tenant's limit alone says nothing of them.
+local function is_behind()
+  local oldest = redis.call('ZRANGE', 'waiting:' .. pool, 0, 0, 'WITHSCORES')
+  return oldest[1] and now - oldest[2] > shed_after
+    and (redis.call('EXISTS', 'ring:' .. pool) == 1 or redis.call('ZSCORE', 'published:' .. pool, oldest[1]))
+end
 
 -- The answer to an earlier try got lost and the client library sent the script again.
 if redis.call('HGET', key, 'job') == job then return {'accepted', id, waiting, now} end
@@ -38,10 +47,12 @@ if remember then
 end
 if redis.call('SCARD', 'live:' .. tenant) >= most_live then return {'tenant_full', id, waiting, now} end
 if waiting >= most_waiting or not has_room() then return {'full', id, waiting, now} end
+if shed_after and is_behind() then return {'behind', id, waiting, now} end
 
 redis.call('HSET', key, 'job', job, 'tenant', tenant, 'pool', pool, 'priority', priority, 'weight', weight,
   'webhook', webhook, 'message_id', message_id, 'state', 'queued', 'generation', 1, 'attempts', 0,
   'created', now, 'work', work, 'number', redis.call('INCR', 'numbers'))
+if most_running ~= '' then redis.call('HSET', key, 'most_running', most_running) end
 redis.call('SADD', 'live:' .. tenant, id)
 if cancel_after then redis.call('ZADD', 'deadlines', now + cancel_after, id) end
 for _, index in ipairs({'jobs:' .. tenant, track ~= '' and 'jobs:' .. tenant .. ':' .. track or nil}) do

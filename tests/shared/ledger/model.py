@@ -29,6 +29,7 @@ class Entry:
     """A job as it should stand."""
 
     job: Job
+    most_running: int | None = None
     state: str = "queued"
     generation: int = 1
     attempts: int = 0
@@ -103,7 +104,7 @@ class Model:
             return Outcome.TENANT_FULL, job.id
         if self.waiting(job.pool) >= submission.most_waiting:
             return Outcome.FULL, job.id
-        self.jobs[job.id] = Entry(job)
+        self.jobs[job.id] = Entry(job, submission.most_running)
         if submission.idempotency_key:
             self.keys[key] = (job.id, submission.digest)
         return Outcome.ACCEPTED, job.id

@@ -83,15 +83,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(
         jobs=st.lists(
-            st.tuples(st.sampled_from(TENANTS), st.sampled_from(POOLS), st.booleans()),
+            st.tuples(
+                st.sampled_from(TENANTS),
+                st.sampled_from(POOLS),
+                st.booleans(),
+                st.sampled_from([None, 1]),
+            ),
             min_size=4,
             max_size=10,
         )
     )
     def a_service_at_work(self, jobs):
-        for tenant, pool, has_webhook in jobs:
+        for tenant, pool, has_webhook, most_running in jobs:
             job = self._new_job(tenant=tenant, pool=pool, webhook=HOOK if has_webhook else None)
-            self._submit(Submission(job, 1.0, 1000, 1000))
+            self._submit(Submission(job, 1.0, 1000, 1000, most_running=most_running))
         for pool in POOLS * 2:
             if self.redis.exists(f"gpu.{pool}"):
                 self.messages.append(self._pop(pool))
@@ -116,6 +121,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 "most_live": st.sampled_from([3, 1000]),
                 "most_waiting": st.sampled_from([4, 1000]),
                 "cancel_after": st.sampled_from([None, LONG]),
+                "most_running": st.sampled_from([None, None, 1, 2]),
             }
         ),
     )
@@ -306,10 +312,21 @@ class LedgerMachine(RuleBasedStateMachine):
             assert repeated(places) == []
             assert set(places) == waiting
             assert set(self.redis.zrange(f"waiting:{pool}", 0, -1)) == waiting
-            assert len(published) == min(AHEAD, len(waiting)), "no more than allowed, and no fewer"
-            assert set(self.redis.zrange(f"ring:{pool}", 0, -1)) == {t for t in lanes if lanes[t]}
+            turns, parked = (
+                set(self.redis.zrange(f"ring:{pool}", 0, -1)),
+                self.redis.smembers(f"parked:{pool}"),
+            )
+            assert turns | parked == {tenant for tenant in lanes if lanes[tenant]}
             for tenant, lane in lanes.items():
                 assert {self.model.jobs[int(job_id)].job.tenant for job_id in lane} <= {tenant}
+                if len(published) < AHEAD and lane:
+                    assert self._is_at_its_limit(tenant, int(lane[0])), "no place is left empty"
+            assert len(published) <= AHEAD
+
+    @invariant()
+    def no_tenant_has_more_on_its_way_than_it_may(self):
+        for tenant in TENANTS:
+            assert ids(self.redis.smembers(f"busy:{tenant}")) == self._busy(tenant)
 
     @invariant()
     def leases_delays_and_quotas_are_those_of_the_jobs(self):
@@ -353,7 +370,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
         assert {entry.state for entry in self.model.jobs.values()} <= set(FINAL)
         assert self.model.webhooks("due", "taken", "waits") == set()
-        for pattern in ("lane:*", "ring:*", "published:*", "waiting:*", "live:*", "gpu.*"):
+        kept = ("lane", "ring", "parked", "busy", "published", "waiting", "live")
+        for pattern in (*(f"{name}:*" for name in kept), "gpu.*"):
             assert self.redis.keys(pattern) == []
         assert self.redis.exists("leases", "delayed", "deadlines", "outbox") == 0
 
@@ -432,6 +450,16 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.jobs[job_id].webhook = "due"
         self.redis.delete("reap:last")
         self.reap_when_every_message_is_late()
+
+    def _busy(self, tenant: str) -> set[int]:
+        """Jobs that count towards the tenant's limit."""
+        published = {job_id for p in POOLS for job_id in self.redis.zrange(f"published:{p}", 0, -1)}
+        on_the_way = ids(published) | self.model.in_state("running")
+        return {i for i in on_the_way & self.model.live(tenant) if self.model.jobs[i].most_running}
+
+    def _is_at_its_limit(self, tenant: str, job_id: int) -> bool:
+        most_running = self.model.jobs[job_id].most_running
+        return most_running is not None and len(self._busy(tenant)) >= most_running
 
     def _pools_with_messages(self) -> list[str]:
         return [pool for pool in POOLS if self.redis.exists(f"gpu.{pool}")]

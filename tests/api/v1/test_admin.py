@@ -1,0 +1,105 @@
+"""Tenants and keys by the API, and what their limits do."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.tenants import Entry, Tenants
+from tests.api.conftest import KEY, OTHER_KEY
+
+pytestmark = pytest.mark.anyio
+
+LONG_AGO = 1
+
+
+@pytest.fixture
+def operator(app, alice):
+    """Alice, whose key may do everything."""
+    entries = [
+        Entry(tenant="alice", key=KEY, scopes={"submit", "read", "admin"}, most_running=1),
+        Entry(tenant="bob", key=OTHER_KEY),
+    ]
+    app.state.tenants = Tenants(entries)
+    return alice
+
+
+async def test_a_key_is_made_used_listed_and_revoked(operator):
+    asked = {"tenant": "carol", "name": "shop", "scopes": ["read"], "expires": "90d"}
+    made = (await operator.post("/admin/keys", json=asked)).json()
+    jobs = await operator.get("/jobs", headers={"Authorization": f"Bearer {made['key']}"})
+    (listed,) = (await operator.get("/admin/keys", params={"tenant": "carol"})).json()["keys"]
+    revoked = await operator.delete(f"/admin/keys/{made['id']}")
+    after = await operator.get("/jobs", headers={"Authorization": f"Bearer {made['key']}"})
+
+    assert (jobs.status_code, after.status_code) == (200, 401)
+    assert listed == {name: value for name, value in made.items() if name != "key"}
+    assert (listed["last4"], listed["scopes"]) == (made["key"][-4:], ["read"])
+    assert revoked.json()["disabled"] is not None
+    assert (await operator.delete("/admin/keys/unknown")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"tenant": "no spaces"}, "tenant"),
+        ({"scopes": ["all"]}, "scopes"),
+        ({"scopes": []}, "scopes"),
+        ({"expires": "soon"}, "expires"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_what_is_wrong_with_a_new_key_is_named(operator, changes, param):
+    answer = await operator.post("/admin/keys", json={"tenant": "carol"} | changes)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_tenant_gets_terms_and_its_keys_go_with_it(operator):
+    put = await operator.put("/admin/tenants/carol", json={"most_live": 1})
+    made = (await operator.post("/admin/keys", json={"tenant": "carol"})).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    jobs = [
+        await operator.post("/text2img", json={"prompt": "a"}, headers=headers) for _ in range(2)
+    ]
+    listed = (await operator.get("/admin/tenants")).json()["tenants"]
+    deleted = [await operator.delete("/admin/tenants/carol") for _ in range(3)]
+
+    assert put.json()["most_live"] == 1
+    assert [job.status_code for job in jobs] == [202, 429]
+    assert {one["tenant"]: one["in_file"] for one in listed} == {
+        "alice": True, "bob": True, "carol": False,
+    }  # fmt: skip
+    assert [answer.status_code for answer in deleted] == [204, 404, 404]
+    assert (await operator.get("/jobs", headers=headers)).status_code == 401
+    assert (await operator.get("/admin/tenants")).json()["tenants"] == listed[:2]
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_tenants_of_the_file_are_changed_there(operator, method):
+    answer = await operator.request(method, "/admin/tenants/bob", json={"weight": 3})
+
+    assert answer.status_code == 400
+    assert "keys file" in answer.json()["error"]["message"]
+
+
+async def test_a_job_says_that_its_keys_limit_holds_it_back(operator, worker):
+    jobs = [(await operator.post("/text2img", json={"prompt": "a"})).json() for _ in range(2)]
+
+    assert [job["queue"]["reason"] for job in jobs] == ["its_turn_comes", "key_at_its_limit"]
+
+
+async def test_when_devices_are_behind_new_jobs_are_refused_and_old_ones_can_be_read(
+    app, alice, submit, redis
+):
+    old = await submit()
+    redis.zadd("waiting:default", {str(old["id"]): LONG_AGO})
+    late = app.state.door.settings.model_copy(update={"shed_after": timedelta(minutes=1)})
+    app.state.door = replace(app.state.door, settings=late)
+
+    refused = await alice.post("/text2img", json={"prompt": "a"})
+
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    assert (await alice.get(f"/jobs/{old['id']}")).status_code == 200
+    assert (await alice.delete(f"/jobs/{old['id']}")).status_code == 200
