@@ -20,6 +20,7 @@ from shared.object_store import ObjectStore
 from shared.queue import make_celery, queue_name
 from worker.gpu.checks import Checks
 from worker.gpu.config import GpuSettings
+from worker.gpu.decoder_pool import DecoderPool
 from worker.gpu.engine import Engine
 from worker.gpu.families import device_memory, load, pick_device
 from worker.gpu.inputs import fetch_with
@@ -47,6 +48,7 @@ class GpuWorker:
     engine: Engine
     attempts: Attempts
     leases: Leases
+    decoders: DecoderPool
     celery: Celery
 
     def run(self) -> None:
@@ -63,6 +65,7 @@ class GpuWorker:
             # The pool has ended, so no thread waits for the engine any more.
             self.engine.stop()
             self.leases.stop()
+            self.decoders.close()
             self.attempts.unregister(self.settings.worker_name)
 
     def _arguments(self) -> list[str]:
@@ -126,6 +129,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         on_device_lost=_exit,
     )
     leases = Leases(attempts, every=BEAT)
+    decoders = DecoderPool(settings.decoders, settings.decoder_limits)
     runner = JobRunner(
         name=settings.worker_name,
         attempts=attempts,
@@ -134,7 +138,14 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         registry=registry,
         checks=checks,
         store=store,
-        fetch=fetch_with(store, Guard.from_settings(settings), attempts=settings.max_attempts),
+        fetch=fetch_with(
+            store,
+            Guard.from_settings(settings),
+            attempts=settings.max_attempts,
+            limit_bytes=settings.image_bytes,
+            seconds=settings.fetch_timeout.total_seconds(),
+        ),
+        decode=decoders.decode,
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
         embed_parameters=settings.embed_parameters,
@@ -143,7 +154,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
     celery = make_celery(settings.redis_url, settings.pool_names, drain=settings.drain)
     celery.conf.worker_pool = gpu_pool(leases.hand_back)
     register(celery, runner)
-    return GpuWorker(settings, engine, attempts, leases, celery)
+    return GpuWorker(settings, engine, attempts, leases, decoders, celery)
 
 
 def _exit(reason: BaseException) -> None:

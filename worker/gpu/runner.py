@@ -22,7 +22,7 @@ from worker.gpu.checks import Checks, check_of
 from worker.gpu.encoding import encode
 from worker.gpu.engine import Engine, EngineStopped
 from worker.gpu.infotext import infotext
-from worker.gpu.inputs import Fetch, Inputs, prepare
+from worker.gpu.inputs import Decode, Fetch, Inputs, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
@@ -46,6 +46,7 @@ class JobRunner:
     checks: Checks
     store: ObjectStore
     fetch: Fetch
+    decode: Decode
     timeout: timedelta
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
@@ -89,7 +90,7 @@ class JobRunner:
         card = self.registry.get(params.model_id)
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
-        inputs = prepare(params, card.limits, self.fetch)
+        inputs = prepare(params, card.limits, self.fetch, self.decode)
         added = _added(params, self.add_ons)
         held.samples = samples = _samples(attempt, inputs, added, distilled=card.distilled)
         if held.dropped:
