@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     outbound_http: bool = True
     """Whether plain http is allowed to client-given addresses."""
 
+    egress_proxy: SecretStr | None = None
+    """`http://[user:password@]host:port` of a proxy that goes to client-given addresses for us, and
+    decides which: then nothing here looks at addresses and ports. None: we decide, and go."""
+
     image_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(MAX_BYTES)
     """Of one image, however it comes."""
 
