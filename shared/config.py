@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     decides which: then nothing here looks at addresses and ports. None: we decide, and go."""
 
     image_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(MAX_BYTES)
-    """Of one image, however it comes."""
+    """Of one image, however it comes. Above 12 MiB the API's `max_body` has to grow too."""
 
     keep_jobs: Annotated[Duration, Field(ge=DAY)] = timedelta(days=7)
     """At least a day: a webhook may be tried for most of one."""

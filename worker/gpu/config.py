@@ -38,8 +38,8 @@ class GpuSettings(Settings):
     """Processes that decode what clients send."""
     decode_work: Duration = timedelta(seconds=4)
     """What one image may cost its decoder's processor. Whatever exceeds a limit fails its job."""
-    decode_wall: Duration = timedelta(seconds=10)
-    """The same by the clock."""
+    decode_wall: Duration = timedelta(seconds=30)
+    """The same by the clock; on a busy host a decoder may wait for its turn."""
     decode_memory: ByteSize = ByteSize(1_200_000_000)
     """Of address space, for a decoder as a whole."""
     image_pixels: Annotated[int, Field(ge=1)] = Bounds().pixels

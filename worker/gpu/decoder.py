@@ -33,7 +33,7 @@ class DecoderLimits(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     work: float = 4
-    wall: float = 10
+    wall: float = 30
     memory: int = 1_200_000_000
     bounds: Bounds = Bounds()
 

@@ -1,7 +1,9 @@
 """Bad and odd images over HTTP: each comes to what it must, and the worker does not notice."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import pytest
 from infra.local import Stack
 from tests.e2e.images import addresses, bombs, formats, kinds, texts
 from tests.e2e.images.case import Case, case
-from tests.processes import resident_bytes, until
+from tests.processes import decoders_of, resident_bytes, until
 from tests.servers import free_port, http_server
 from tests.worker.gpu.pictures import FORMATS, encoded, photo
 
@@ -149,4 +151,17 @@ def test_whatever_is_damaged_the_service_answers_with_a_picture_or_a_reason(serv
     assert not unclear, "\n".join(unclear)
     assert len(outcomes) == 3 * MUTATIONS
     assert 0 < sum(outcome.accepted for outcome in outcomes) < len(outcomes)
+    assert service.stack.processes["simulated"].starts == 1
+
+
+def test_a_worker_goes_on_when_somebody_kills_its_decoders(service):
+    killed = decoders_of(service.pid)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+
+    outcomes = service.run_all(case(0, "a photo", encoded(photo())) for _ in range(8))
+
+    assert [str(outcome) for outcome in outcomes if outcome.is_wrong] == []
+    assert len(killed) == 2
+    assert not killed & decoders_of(service.pid)
     assert service.stack.processes["simulated"].starts == 1
