@@ -96,7 +96,7 @@ class Door:
     ) -> tuple[Job, Load]:
         """What `submit` would accept, and how busy its pool is; nothing is stored or recorded."""
         job = self._job(fields, tenant, dialect, kind)
-        await self._with_inputs(job, lambda image: str(len(decode_base64(image))))
+        await self._with_inputs(job, lambda image: str(len(self._decode(image))))
         return job, await self.submissions.load(job.pool)
 
     def _job(self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
@@ -210,9 +210,12 @@ class Door:
             raise InvalidFields.of(field, str(error)) from None
 
     def _store(self, image: str) -> str:
-        data, key = decode_base64(image), input_key()
+        data, key = self._decode(image), input_key()
         self.store.put(key, data, "application/octet-stream")
         return key
+
+    def _decode(self, image: str) -> bytes:
+        return decode_base64(image, most=self.settings.image_bytes)
 
     async def _discard(self, job: Job) -> None:
         """Remove the uploads of a request that started no job; what cannot be removed stays."""

@@ -5,6 +5,8 @@ import binascii
 
 from shared.images import KINDS, MAX_BYTES, sniff
 
+URL_SAFE = str.maketrans("-_", "+/")
+
 
 def is_address(image: str) -> bool:
     """Whether it names a place instead of holding an image."""
@@ -12,15 +14,18 @@ def is_address(image: str) -> bool:
 
 
 def decode_base64(image: str, *, most: int = MAX_BYTES) -> bytes:
-    """The bytes of bare base64 or of a data URI; raises ValueError that says what is wrong.
+    """The bytes of bare base64, in either alphabet, or of a data URI.
+
+    Raises ValueError that says what is wrong.
 
     Only the first bytes are looked at: pixels are a worker's business.
     """
     text = image.partition(",")[2] if image.startswith("data:") else image
-    if len(text) * 3 // 4 > most + 3:
+    text = "".join(text.split()).rstrip("=").translate(URL_SAFE)
+    if len(text) * 3 // 4 > most:
         raise ValueError(f"must be at most {most // 2**20} MiB")
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("must be a URL or a base64 image") from None
     if sniff(data) is None:

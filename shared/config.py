@@ -5,8 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.images import MAX_BYTES
 
 DAY = timedelta(days=1)
 TEMPORARY = DAY
@@ -62,6 +64,13 @@ class Settings(BaseSettings):
     """Hosts or CIDRs, with commas between, that skip the egress guard. Empty in production."""
     outbound_http: bool = True
     """Whether plain http is allowed to client-given addresses."""
+
+    egress_proxy: SecretStr | None = None
+    """`http://[user:password@]host:port` of a proxy that goes to client-given addresses for us, and
+    decides which: then nothing here looks at addresses and ports. None: we decide, and go."""
+
+    image_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(MAX_BYTES)
+    """Of one image, however it comes. Above 12 MiB the API's `max_body` has to grow too."""
 
     keep_jobs: Annotated[Duration, Field(ge=DAY)] = timedelta(days=7)
     """At least a day: a webhook may be tried for most of one."""

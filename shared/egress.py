@@ -47,8 +47,8 @@ class Answer:
 class Outbound:
     """Downloads and posts under a guard, over httpcore itself: one connection for each request.
 
-    A full client would bring cookies, proxies, netrc, decoding and redirects, each to be turned
-    off; here they do not exist. Belongs to one event loop.
+    A full client would bring cookies, the environment's proxies, netrc, decoding and redirects,
+    each to be turned off; here they do not exist. Belongs to one event loop.
     """
 
     def __init__(
@@ -60,10 +60,12 @@ class Outbound:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
-        self._network = GuardedNetwork(guard, resolve, network or httpcore.AnyIOBackend())
+        outside = network or httpcore.AnyIOBackend()
+        self._network = GuardedNetwork(guard, resolve, outside)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or _public_authorities(),
-            network_backend=self._network,
+            proxy=_proxy(guard.proxy) if guard.proxy else None,
+            network_backend=outside if guard.proxy else self._network,
             max_connections=None,
             max_keepalive_connections=0,
         )
@@ -184,8 +186,14 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise FetchFailed("timed out") from None
     except (httpcore.ReadError, httpcore.WriteError, httpcore.ProtocolError):
         raise FetchFailed("broken answer") from None
-    except (httpcore.ConnectError, OSError, UnicodeError):  # the resolver's are the last two
+    except (httpcore.ConnectError, httpcore.ProxyError, OSError, UnicodeError):
+        # The resolver's are the last two.
         raise FetchFailed("could not connect") from None
+
+
+def _proxy(url: str) -> httpcore.Proxy:
+    given = httpx.Proxy(url)
+    return httpcore.Proxy(str(given.url), given.raw_auth)
 
 
 @cache

@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import httpx
@@ -55,6 +55,8 @@ class Guard:
     networks: tuple[Network, ...] = ()
     allow_http: bool = True
     ports: frozenset[int] = frozenset({80, 443, 8080, 8443})
+    proxy: str | None = field(default=None, repr=False)
+    """With one, addresses and ports are its business; what else is wrong with a URL stays ours."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Guard":
@@ -62,7 +64,10 @@ class Guard:
         entries = {entry.strip().lower() for entry in settings.outbound_allow.split(",")} - {""}
         hosts = {entry for entry in entries if HOST_NAME.fullmatch(entry) and not literal(entry)}
         networks = tuple(ip_network(entry) for entry in sorted(entries - hosts))
-        return cls(frozenset(hosts), networks, allow_http=settings.outbound_http)
+        proxy = settings.egress_proxy and settings.egress_proxy.get_secret_value()
+        return cls(
+            frozenset(hosts), networks, allow_http=settings.outbound_http, proxy=proxy or None
+        )
 
     def check_url(self, url: httpx.URL) -> None:
         """All that can be said without resolving the name; raises `Refused`."""
@@ -77,10 +82,13 @@ class Guard:
     def _check_host(self, host: str, port: int) -> None:
         if port not in range(1, 2**16):
             raise Refused("port not allowed")
-        if address := literal(host):
-            self.check_answers(host, port, [str(address)])
-        elif not HOST_NAME.fullmatch(host):
+        address = literal(host)
+        if address is None and not HOST_NAME.fullmatch(host):
             raise Refused("not a valid URL")
+        if self.proxy:
+            return
+        if address:
+            self.check_answers(host, port, [str(address)])
         elif host not in self.hosts and not self.networks:
             # With allowed networks, only the resolver knows whether the name leads into one.
             self._check_port(port)

@@ -14,6 +14,7 @@ pipelines   which models stay loaded
 memory      how much room there is for them (no torch)
 families    what differs between model families; the only place that imports torch
 prompts     weights in prompts, and pieces of tokens (no torch)
+decoder     a process that may die of an image; decoder_pool keeps some
 images      bytes to pixels and back
 censor      what is handed out in place of an unsafe picture
 samples     Sample, BatchKey, Batch: the words of this folder

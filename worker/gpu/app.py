@@ -21,6 +21,7 @@ from shared.object_store import ObjectStore
 from shared.queue import make_celery, queue_name
 from worker.gpu.checks import Checks
 from worker.gpu.config import GpuSettings
+from worker.gpu.decoder_pool import DecoderPool
 from worker.gpu.engine import Engine
 from worker.gpu.families import device_memory, load, load_text_model, pick_device
 from worker.gpu.inputs import fetch_with
@@ -49,6 +50,7 @@ class GpuWorker:
     engine: Engine
     attempts: Attempts
     leases: Leases
+    decoders: DecoderPool
     celery: Celery
     registry: Registry
     pipelines: WarmPipelines
@@ -70,6 +72,7 @@ class GpuWorker:
             # The pool has ended, so no thread waits for the engine any more.
             self.engine.stop()
             self.leases.stop()
+            self.decoders.close()
             self.attempts.unregister(self.settings.worker_name)
 
     def _arguments(self) -> list[str]:
@@ -146,6 +149,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         on_device_lost=_exit,
     )
     leases = Leases(attempts, every=BEAT)
+    decoders = DecoderPool(settings.decoders, settings.decoder_limits)
     runner = JobRunner(
         name=settings.worker_name,
         attempts=attempts,
@@ -154,7 +158,14 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         registry=registry,
         checks=checks,
         store=store,
-        fetch=fetch_with(store, Guard.from_settings(settings), attempts=settings.max_attempts),
+        fetch=fetch_with(
+            store,
+            Guard.from_settings(settings),
+            attempts=settings.max_attempts,
+            limit_bytes=settings.image_bytes,
+            seconds=settings.fetch_timeout.total_seconds(),
+        ),
+        decode=decoders.decode,
         timeout=settings.job_timeout,
         retry_delay=settings.retry_delay,
         go_on=load_text_model(registry.enhancer) if registry.enhancer else None,
@@ -169,6 +180,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         engine=engine,
         attempts=attempts,
         leases=leases,
+        decoders=decoders,
         celery=celery,
         registry=registry,
         pipelines=pipelines,

@@ -8,7 +8,9 @@ from typing import Annotated
 from pydantic import ByteSize, Field
 
 from shared.config import Duration, Settings
+from worker.gpu.decoder import DecoderLimits
 from worker.gpu.families import IMAGE_CACHE
+from worker.gpu.images import Bounds
 
 
 class GpuSettings(Settings):
@@ -30,6 +32,19 @@ class GpuSettings(Settings):
     wherever anything fits and pads nothing; more lets them share steps, and is other bits."""
     image_cache: Annotated[int, Field(ge=0)] = IMAGE_CACHE
     """Bytes of encoded init images that each model's VAE keeps on the device."""
+    fetch_timeout: Duration = timedelta(seconds=15)
+    """For an image at a client-given address, from its name to its last byte."""
+    decoders: Annotated[int, Field(ge=1)] = 2
+    """Processes that decode what clients send."""
+    decode_work: Duration = timedelta(seconds=4)
+    """What one image may cost its decoder's processor. Whatever exceeds a limit fails its job."""
+    decode_wall: Duration = timedelta(seconds=30)
+    """The same by the clock; on a busy host a decoder may wait for its turn."""
+    decode_memory: ByteSize = ByteSize(1_200_000_000)
+    """Of address space, for a decoder as a whole."""
+    image_pixels: Annotated[int, Field(ge=1)] = Bounds().pixels
+    image_side: Annotated[int, Field(ge=1)] = Bounds().side
+    """Pixels that an image may have, in all and on its longer side."""
     drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long running jobs may still finish before they are handed back."""
     job_timeout: Duration = timedelta(minutes=10)
@@ -54,3 +69,13 @@ class GpuSettings(Settings):
     def bucket_sizes(self) -> tuple[int, ...]:
         """`buckets`, split."""
         return tuple(int(bucket) for bucket in self.buckets.split(","))
+
+    @property
+    def decoder_limits(self) -> DecoderLimits:
+        """What one image may cost."""
+        return DecoderLimits(
+            work=self.decode_work.total_seconds(),
+            wall=self.decode_wall.total_seconds(),
+            memory=self.decode_memory,
+            bounds=Bounds(bytes=self.image_bytes, pixels=self.image_pixels, side=self.image_side),
+        )

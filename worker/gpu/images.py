@@ -9,14 +9,13 @@ import struct
 
 import numpy as np
 from PIL import ExifTags, Image
+from pydantic import BaseModel, ConfigDict
 
 from shared.errors import BadInput
 from shared.images import KINDS, MAX_BYTES, sniff
 from shared.models import Limits
 from worker.gpu.samples import Pixels
 
-MAX_PIXELS = 25_000_000
-MAX_SIDE = 8192
 MIN_SIDE = 16
 MAX_ASPECT = 16
 MAX_SCANS = 64
@@ -45,12 +44,48 @@ WHITE_FROM = 128
 """Grey value from which a mask's pixel counts as white."""
 
 
-def decode(data: bytes, field: str) -> Image.Image:
+class Bounds(BaseModel):
+    """What one image may have at the most."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int = MAX_BYTES
+    pixels: int = 25_000_000
+    side: int = 8192
+
+
+class Wanted(BaseModel):
+    """Which pixels a job wants of an image. Of a mask both sides are given."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str
+    width: int | None = None
+    height: int | None = None
+    limits: Limits = Limits()
+    is_mask: bool = False
+
+
+BOUNDS = Bounds()
+
+
+def pixels(data: bytes, wanted: Wanted, bounds: Bounds = BOUNDS) -> Pixels:
+    """See `init_pixels` and `mask_pixels`; raises `BadInput` that names the field."""
+    if wanted.is_mask:
+        assert wanted.width is not None
+        assert wanted.height is not None
+        return mask_pixels(data, wanted.width, wanted.height, bounds, field=wanted.field)
+    image = decode(data, wanted.field, bounds)
+    size = target_size(image.size, wanted.width, wanted.height, wanted.limits)
+    return init_pixels(image, *size)
+
+
+def decode(data: bytes, field: str, bounds: Bounds = BOUNDS) -> Image.Image:
     """The picture in RGB, upright, on white, without metadata; of an animation, the first frame.
 
     Raises `BadInput` that names the field.
     """
-    image = _load(data, field)
+    image = _load(data, field, bounds)
     if image.mode == "RGBA":
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image).convert("RGB")
@@ -62,13 +97,15 @@ def init_pixels(image: Image.Image, width: int, height: int) -> Pixels:
     return np.array(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def mask_pixels(data: bytes, width: int, height: int) -> Pixels:
+def mask_pixels(
+    data: bytes, width: int, height: int, bounds: Bounds = BOUNDS, *, field: str = "mask_image"
+) -> Pixels:
     """A mask as (height, width), 255 where white: to repaint; raises `BadInput`.
 
     Transparent counts as black. But when all that a mask paints is one colour, drawn on
     transparency, the shape is in its alpha: there opaque counts as white.
     """
-    image = _load(data, "mask_image")
+    image = _load(data, field, bounds)
     if image.mode != "RGBA":
         grey = image.convert("L")
     elif _is_drawn_in_alpha(image):
@@ -104,25 +141,25 @@ def _side(pixels: int, limits: Limits) -> int:
     return max(low, min(pixels, limits.max_side) // limits.multiple * limits.multiple)
 
 
-def _load(data: bytes, field: str) -> Image.Image:
-    """The picture upright, RGB or RGBA, without metadata.
-
-    Bytes in, pixels out, nothing else touched: it can run in a process that may be killed.
-    """
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"{field} is larger than {MAX_BYTES // 2**20} MiB")
+def _load(data: bytes, field: str, bounds: Bounds) -> Image.Image:
+    """The picture upright, RGB or RGBA, without metadata."""
+    if len(data) > bounds.bytes:
+        raise BadInput(f"{field} is larger than {bounds.bytes // 2**20} MiB")
     if (format_name := sniff(data)) is None:
         raise BadInput(f"{field} is not a {KINDS} image")
     if check := {"PNG": _check_png, "JPEG": _check_jpeg}.get(format_name):
         check(data, field)
+    if format_name == "WEBP":
+        # Its decoder takes the memory for what the header promises as soon as it is made.
+        _check_size(_webp_size(data), field, bounds)
     try:
         with Image.open(io.BytesIO(data), formats=[format_name]) as image:
-            _check_size(image.size, field)
+            _check_size(image.size, field, bounds)
             image.load()
             return _plain(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadInput(f"{field} has more than {MAX_PIXELS // 10**6} megapixels") from error
-    except BadInput:
+        raise BadInput(f"{field} has more than {bounds.pixels // 10**6} megapixels") from error
+    except (BadInput, MemoryError):
         raise
     except Exception as error:
         # Pillow's plugins raise what their parsing happens to run into.
@@ -157,12 +194,25 @@ def _check_jpeg(data: bytes, field: str) -> None:
         raise BadInput(f"{field} is damaged: there is no image in it")
 
 
-def _check_size(size: tuple[int, int], field: str) -> None:
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """As the header says; what has another form is left to the decoder, as the smallest picture."""
+    kind, body = data[12:16], int.from_bytes(data[20:30], "little")
+    match kind:
+        case b"VP8X":
+            return (body >> 32 & 0xFFFFFF) + 1, (body >> 56 & 0xFFFFFF) + 1
+        case b"VP8L":
+            return (body >> 8 & 0x3FFF) + 1, (body >> 22 & 0x3FFF) + 1
+        case b"VP8 ":
+            return body >> 48 & 0x3FFF, body >> 64 & 0x3FFF
+    return MIN_SIDE, MIN_SIDE
+
+
+def _check_size(size: tuple[int, int], field: str, bounds: Bounds) -> None:
     """What the header promises, before anything of that size is made."""
     short, long = sorted(size)
     dimensions = f"{size[0]}x{size[1]} pixels"
-    if long > MAX_SIDE or short * long > MAX_PIXELS:
-        limit = f"at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels"
+    if long > bounds.side or short * long > bounds.pixels:
+        limit = f"at most {bounds.side} a side and {bounds.pixels // 10**6} megapixels"
         raise BadInput(f"{field} has {dimensions}: {limit} are accepted")
     if short < MIN_SIDE:
         raise BadInput(f"{field} has {dimensions}: at least {MIN_SIDE} a side are needed")

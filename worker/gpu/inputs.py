@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from shared.egress import Guard, Outbound, OutboundError
 from shared.errors import BadInput
+from shared.images import MAX_BYTES
 from shared.jobs import Params
 from shared.models import Limits
 from shared.object_store import ObjectStore, possible_keys
-from worker.gpu import images
+from worker.gpu.images import Wanted, target_size
 from worker.gpu.samples import Pixels
 
+FETCH_SECONDS = 15
 Fetch = Callable[[str, str], bytes]
 """(address or key, field) -> bytes; raises BadInput."""
+Decode = Callable[[bytes, Wanted], Pixels]
+"""`images.pixels`, where it can do no harm; raises BadInput."""
+ANY_SIZE = Limits(min_side=1, max_side=2**20, multiple=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,14 @@ class Inputs:
     """(height, width), 0 or 255."""
 
 
-def fetch_with(store: ObjectStore, guard: Guard, *, attempts: int = 1) -> Fetch:
+def fetch_with(
+    store: ObjectStore,
+    guard: Guard,
+    *,
+    attempts: int = 1,
+    limit_bytes: int = MAX_BYTES,
+    seconds: float = FETCH_SECONDS,
+) -> Fetch:
     """Uploads and outputs come from our bucket, addresses through the guarded client.
 
     A link to an output names its first attempt; one of so many may have made it.
@@ -37,7 +49,7 @@ def fetch_with(store: ObjectStore, guard: Guard, *, attempts: int = 1) -> Fetch:
 
     async def download(url: str) -> bytes:
         async with Outbound(guard) as outbound:
-            return await outbound.download(url)
+            return await outbound.download(url, limit_bytes=limit_bytes, seconds=seconds)
 
     def fetch(source: str, field: str) -> bytes:
         if key := source if source.startswith("inputs/") else store.own_key(source):
@@ -54,21 +66,24 @@ def fetch_with(store: ObjectStore, guard: Guard, *, attempts: int = 1) -> Fetch:
     return fetch
 
 
-def picture(params: Params, fetch: Fetch) -> Pixels:
-    """The init image as it is, (height, width, 3) RGB; raises BadInput."""
+def picture(params: Params, fetch: Fetch, decode: Decode) -> Pixels:
+    """The init image in its own size, (height, width, 3) RGB; raises BadInput."""
     assert params.init_image is not None
-    image = images.decode(fetch(params.init_image, "init_image"), "init_image")
-    return images.init_pixels(image, *image.size)
+    wanted = Wanted(field="init_image", limits=ANY_SIZE)
+    return decode(fetch(params.init_image, wanted.field), wanted)
 
 
-def prepare(params: Params, limits: Limits, fetch: Fetch) -> Inputs:
+def prepare(params: Params, limits: Limits, fetch: Fetch, decode: Decode) -> Inputs:
     """The pixels of a job; raises BadInput that names the field."""
+    width, height = params.width, params.height
     if params.init_image is None:
         own = (limits.default_side, limits.default_side)
-        return Inputs(*images.target_size(own, params.width, params.height, limits))
-    image = images.decode(fetch(params.init_image, "init_image"), "init_image")
-    width, height = images.target_size(image.size, params.width, params.height, limits)
+        return Inputs(*target_size(own, width, height, limits))
+    wanted = Wanted(field="init_image", width=width, height=height, limits=limits)
+    image = decode(fetch(params.init_image, wanted.field), wanted)
+    height, width, _ = image.shape
     mask = None
     if params.mask_image:
-        mask = images.mask_pixels(fetch(params.mask_image, "mask_image"), width, height)
-    return Inputs(width, height, images.init_pixels(image, width, height), mask)
+        wanted = Wanted(field="mask_image", width=width, height=height, is_mask=True)
+        mask = decode(fetch(params.mask_image, wanted.field), wanted)
+    return Inputs(width, height, image, mask)

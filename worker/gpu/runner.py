@@ -24,7 +24,7 @@ from worker.gpu.encoding import encode
 from worker.gpu.engine import Engine, EngineStopped
 from worker.gpu.families import GoOn
 from worker.gpu.infotext import infotext
-from worker.gpu.inputs import Fetch, Inputs, picture, prepare
+from worker.gpu.inputs import Decode, Fetch, Inputs, picture, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
@@ -50,6 +50,7 @@ class JobRunner:
     checks: Checks
     store: ObjectStore
     fetch: Fetch
+    decode: Decode
     timeout: timedelta
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
@@ -118,7 +119,7 @@ class JobRunner:
         card = self.registry.get(params.model_id)
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
-        inputs = prepare(params, card.limits, self.fetch)
+        inputs = prepare(params, card.limits, self.fetch, self.decode)
         added = _added(params, self.add_ons)
         held.samples = samples = _samples(attempt, inputs, added, distilled=card.distilled)
         if held.dropped:
@@ -165,7 +166,7 @@ class JobRunner:
         checker = self.checks.checkers.get(params.model_id)
         if checker is None:
             raise InternalError("This deployment no longer has a safety checker")
-        pixels = picture(params, self.fetch)
+        pixels = picture(params, self.fetch, self.decode)
         asked = check(pixels, checker, job.id)
         try:
             verdicts = self._verdicts([asked], held, deadline)

@@ -73,8 +73,9 @@ async def make_upload(fields: Json, _: HeaderSubmitter, door: FrontDoor) -> dict
     kinds = {content_type: kind for kind, content_type in CONTENT_TYPES.items()}
     if not isinstance(content_type, str) or content_type not in kinds:
         raise InvalidFields.of("content_type", f"must be one of {', '.join(kinds)}")
-    if type(size) is not int or not 1 <= size <= MAX_BYTES:
-        raise InvalidFields.of("size", f"must be the image's bytes, 1 to {MAX_BYTES}")
+    most = door.settings.image_bytes
+    if type(size) is not int or not 1 <= size <= most:
+        raise InvalidFields.of("size", f"must be the image's bytes, 1 to {most}")
     key = upload_key(kinds[content_type].lower())
     return {
         "url": f"{door.settings.public_url.rstrip('/')}/{key}",

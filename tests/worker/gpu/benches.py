@@ -10,6 +10,7 @@ from tests.jobs import make_job
 from tests.worker.gpu.fakes import CARD
 from tests.worker.gpu.pictures import encoded, photo
 from tests.worker.gpu.stand_ins import FakeEngine, MemoryStore
+from worker.gpu import images
 from worker.gpu.checks import Checks
 from worker.gpu.leases import Leases
 from worker.gpu.runner import JobRunner
@@ -36,6 +37,7 @@ def make_bench(ledger):
         add_ons=ADD_ONS,
         store=store,
         fetch=lambda source, field: encoded(photo((64, 64))),
+        decode=images.pixels,
         timeout=timedelta(seconds=30),
         retry_delay=RETRY_DELAY,
     )

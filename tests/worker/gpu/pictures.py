@@ -56,9 +56,9 @@ def webp_of_size(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def progressive(extra_scans: int) -> bytes:
+def progressive(extra_scans: int, image: Image.Image | None = None) -> bytes:
     """A progressive JPEG (10 scans) with its last scan repeated."""
-    data = encoded(photo(), "JPEG", progressive=True)
+    data = encoded(image or photo(), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * extra_scans + data[-2:]
 
