@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from api.add_ons import choose_add_ons
@@ -60,7 +61,8 @@ class Door:
 
         Empties `fields`.
         """
-        job = await self._with_inputs(self._job(fields, tenant, dialect, kind), self._store)
+        job = self._job(fields, tenant, dialect, kind)
+        job = await self._with_inputs(job, partial(self._store, job.id))
         digest = ""
         if wishes.idempotency_key:
             digest = await asyncio.to_thread(_digest, fields, dialect, kind)
@@ -193,9 +195,9 @@ class Door:
         except ValueError as error:
             raise InvalidFields.of(field, str(error)) from None
 
-    def _store(self, image: str) -> str:
+    def _store(self, job_id: int, image: str) -> str:
         data, key = decode_base64(image), input_key()
-        self.store.put(key, data, "application/octet-stream")
+        self.store.put(key, data, "application/octet-stream", job_id=job_id)
         return key
 
     async def _discard(self, job: Job) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -36,7 +36,7 @@ OWN_IMAGE = re.compile(
 """Keys that links of ours lead to, where they are images."""
 
 JOB = "job"
-"""In an output's metadata: the id of the job that made it."""
+"""In the metadata of an output, or an inline input: the id of its job."""
 
 OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|jpeg|webp|base64))")
 STORE_ERRORS = (BotoCoreError, ClientError)
@@ -114,11 +114,18 @@ class ObjectStore:
             self._s3.put_bucket_lifecycle_configuration(
                 Bucket=self._bucket, LifecycleConfiguration={"Rules": others + rules}
             )
-            # Some servers take the request for another one, and nothing comes of it.
+        except STORE_ERRORS:
+            return False
+        # Some servers take the request for another one, and nothing comes of it.
+        return self.expires_objects()
+
+    def expires_objects(self) -> bool:
+        """Whether the bucket removes what is kept for a while only."""
+        try:
             kept = {rule.get("ID") for rule in self._rules()}
         except STORE_ERRORS:
             return False
-        return kept >= {rule["ID"] for rule in rules}
+        return kept >= {rule["ID"] for rule in lifecycle_rules(self._settings)}
 
     def _rules(self) -> list[Any]:
         try:
@@ -132,7 +139,7 @@ class ObjectStore:
     def put(self, key: str, data: bytes, content_type: str, *, job_id: int | None = None) -> None:
         """Store an object whole, or raise; a second put of a key replaces the first.
 
-        `job_id` is the job whose output it is, as `job_of` will say.
+        `job_id` is the job whose output or input it is, as `job_of` will say.
         """
         self._s3.put_object(
             Bucket=self._bucket,
@@ -144,7 +151,7 @@ class ObjectStore:
         )
 
     def job_of(self, key: str) -> int | None:
-        """The job that made an object; None for no such object, and for one that no job made."""
+        """The job that an object belongs to; None for no such object, and for one of no job."""
         try:
             answer = self._s3.head_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
@@ -178,6 +185,14 @@ class ObjectStore:
             )
             if errors := answer.get("Errors"):
                 raise OSError(f"not deleted: {errors[0]}")
+
+    def older(self, folder: str, age: timedelta) -> Iterator[list[str]]:
+        """Keys in a folder that were put longer ago than that, page by page."""
+        pages = self._s3.get_paginator("list_objects_v2")
+        latest = datetime.now(UTC) - age
+        for page in pages.paginate(Bucket=self._bucket, Prefix=f"{folder}/"):
+            found = page.get("Contents", [])
+            yield [one["Key"] for one in found if one["LastModified"] < latest]
 
     def own_key(self, url: str) -> str | None:
         """The key of an image behind a link of ours; None for any other address."""

@@ -21,12 +21,14 @@ leases                zset    running, by the time the lease ends
 delayed               zset    queued, waiting for another try, by due time
 deadlines             zset    not final, by the time it is cancelled
 outbox                zset    final with an undelivered webhook, by due time
+leftovers             zset    final, perhaps with images of lost attempts, by the time it ended
 attempts:{id}         list    delivery log of a job's webhook
 jobs:{tenant}         zset    the tenant's newest jobs, by the time they were accepted;
                               jobs:{tenant}:{track} those of one track_id
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
 service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
 workers               zset    worker names by the time their record ends; worker:{name} holds it
+swept                 string  whether the bucket was swept lately
 room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up
 """

@@ -20,6 +20,7 @@ from worker.courier.delivery import Courier
 from worker.courier.gate import Gate
 from worker.courier.loop import DeliveryLoop
 from worker.courier.metrics import BACKLOG_SECONDS, OPEN_BREAKERS, WAITING
+from worker.courier.sweep import Sweep, sweep_for_ever
 
 log = logging.getLogger(__name__)
 
@@ -64,19 +65,21 @@ async def run(settings: CourierSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with redis, Outbound(Guard.from_settings(settings)) as outbound:
-        deliveries = Deliveries(redis, settings)
+        deliveries, store = Deliveries(redis, settings), ObjectStore.connect(settings)
         courier = Courier(
             deliveries=deliveries,
             outbound=outbound,
             tenants=Tenants.read(settings),
-            links=ObjectStore.connect(settings).links,
+            links=store.links,
             settings=settings,
         )
         gate = Gate(settings)
         loop = DeliveryLoop(courier, deliveries, gate, settings)
         reaping = reap_for_ever(Reaper(redis, settings), lease=settings.lease)
         watching = watch_for_ever(deliveries, gate)
-        work = (loop.run(), loop.listen(finished(redis)), reaping, watching)
+        work = [loop.run(), loop.listen(finished(redis)), reaping, watching]
+        if settings.sweep:
+            work.append(sweep_for_ever(Sweep(redis, store, settings), every=settings.sweep))
         tasks = [asyncio.create_task(part) for part in work]
         if settings.ready_file:
             settings.ready_file.write_text("ready\n")

@@ -22,6 +22,11 @@ class CourierSettings(Settings):
     """How soon a webhook is sent that became due without an event, as a retry does."""
     webhook_timeout: Duration = timedelta(seconds=15)
     webhook_connect_timeout: Duration = timedelta(seconds=3)
+    sweep: Duration = timedelta(hours=1)
+    """How often one of the couriers removes the objects that no job needs; 0: never."""
+    sweep_after: Duration = timedelta(hours=1)
+    """Since a job's end, until what its lost attempts stored is removed; longer than a worker's
+    `job_timeout`, in which one may still store."""
     drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long deliveries under way may still end before they are put back."""
     courier_metrics_port: int = 0

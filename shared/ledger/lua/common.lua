@@ -62,13 +62,15 @@ end
 -- The last move. The webhook goes into the outbox with it, so no result is without its webhook.
 local function conclude(id, state, field, payload, keep)
   local key = 'job:' .. id
-  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'pool')
+  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'generation')
   redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
   redis.call('ZREM', 'leases', id)
   redis.call('ZREM', 'deadlines', id)
   redis.call('SREM', 'live:' .. job[1], id)
   redis.call('PEXPIRE', key, keep or settings.keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
+  -- An attempt that did not end the job may have stored images.
+  if state ~= 'succeeded' or job[3] ~= '1' then redis.call('ZADD', 'leftovers', now, id) end
   redis.call('PUBLISH', 'finished', id)
 end
 
