@@ -2,7 +2,8 @@
 
 import queue
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ class Delivery:
 
     body: bytes
     headers: dict[str, str]
+    at: float = field(default_factory=time.monotonic)
 
 
 class Receiver:
