@@ -3,6 +3,7 @@
 submissions   what the front door does: submit, find, cancel
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
+standing      what an alarm goes by
 reaper        what nobody may forget: lost workers, due retries, lost messages
 
 Keys (`pool` groups the workers that run the same models):

@@ -18,6 +18,14 @@ SWEPT = Counter(
     "Objects removed: leftover, of lost attempts; expired, where the bucket does not do it.",
     ["why"],
 )
+JOBS_WAITING = Gauge("img2img_jobs_waiting", "Jobs that wait for a worker.", ["pool"])
+JOBS_WAITING_SECONDS = Gauge(
+    "img2img_jobs_waiting_seconds", "How long the first of them has waited.", ["pool"]
+)
+JOBS_RUNNING = Gauge("img2img_jobs_running", "Jobs that a worker holds a lease on.")
+LEASES_OVERDUE = Gauge("img2img_leases_overdue", "Of them, those whose lease has ended.")
+WORKERS = Gauge("img2img_workers", "GPU workers that are alive.")
+DEAD_LETTERS = Gauge("img2img_dead_letters", "Jobs and webhooks given up; the last 10,000 count.")
 WAITING = Gauge("img2img_webhook_waiting", "Webhooks that are not delivered, due or not.")
 BACKLOG_SECONDS = Gauge(
     "img2img_webhook_backlog_seconds", "How long the one that is due the longest has been due."

@@ -91,6 +91,8 @@ def test_deliveries_that_were_put_off_are_no_attempts(ledger, receiver, valkey_s
     assert 'img2img_webhook_deliveries_total{outcome="retry"}' in counted
     assert 'img2img_webhook_deliveries_total{outcome="delivered"} 1.0' in counted
     assert "img2img_webhook_latency_seconds_count 1.0" in counted
+    assert 'img2img_jobs_waiting{pool="default"} 0.0' in counted
+    assert "img2img_dead_letters 0.0" in counted
 
 
 def metrics(port: int) -> str:
