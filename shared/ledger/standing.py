@@ -33,7 +33,7 @@ class Standing:
 
 async def standing(redis: Redis) -> Standing:
     """By the ledger's clock."""
-    pools: list[Any] = sorted(await redis.smembers("pools"))  # type: ignore[misc]
+    pools: list[Any] = sorted(await redis.smembers("pools"))
     seconds, microseconds = await redis.time()
     now = seconds + microseconds / 1e6
     async with redis.pipeline(transaction=False) as pipe:

@@ -88,7 +88,8 @@ async def run(settings: CourierSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with redis, Outbound(Guard.from_settings(settings)) as outbound:
-        deliveries, store = Deliveries(redis, settings), ObjectStore.connect(settings)
+        deliveries = Deliveries(redis, settings)
+        store = ObjectStore.connect(settings, read_seconds=5)
         courier = Courier(
             deliveries=deliveries,
             outbound=outbound,

@@ -10,6 +10,7 @@ from shared.ledger.connect import connect_for_requests
 from shared.object_store import ObjectStore, output_keys
 from tests.jobs import FAILURE, RESULT, make_job
 from tests.ledger import Ledger
+from tests.worker.courier.running import courier, until
 from worker.courier.config import CourierSettings
 from worker.courier.sweep import Page, Sweep, sweep_for_ever
 
@@ -188,6 +189,18 @@ def test_an_input_goes_after_a_day_unless_its_job_still_waits_for_it(bucket, day
 def test_one_courier_sweeps_at_a_time(bucket):
     assert [bucket.is_due() for _ in range(3)] == [True, False, False]
     assert 0 < bucket.ledger.redis.ttl("swept") <= 3600
+
+
+def test_a_courier_sweeps_beside_its_deliveries(bucket, valkey_server, s3_server, tmp_path):
+    job, attempt = second_attempt(bucket)
+    bucket.ledger.attempts.fail(attempt, FAILURE)
+    settings = {name: getattr(bucket.settings, name) for name in ("s3_endpoint", "s3_bucket")}
+    keys = {"s3_access_key": s3_server.access_key, "s3_secret_key": s3_server.secret_key}
+
+    with courier(valkey_server.url, tmp_path, **settings | keys, sweep=3600, sweep_after=0):
+        until(lambda: not bucket.ledger.redis.exists("leftovers"))
+
+    assert not any(bucket.has(key) for n in (1, 2) for key in output_keys(job, n))
 
 
 @pytest.mark.parametrize("trouble", ["redis", "s3"])
