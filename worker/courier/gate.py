@@ -165,7 +165,7 @@ class Gate:
         if tenant.is_full:
             turns.append(tenant.next_turn(now, now))
         prompt = receiver.is_prompt(now)
-        if not (prompt or self._admits_strangers(now)):
+        if not (turns or prompt or self._admits_stranger(receiver, now)):
             turns.append(self._strangers.next_turn(now, now))
         if turns:
             return max(turns) - now
@@ -185,20 +185,22 @@ class Gate:
             receiver.has_answered = well
         if not tenant.under_way:
             del self._tenants[job.tenant]
-        self._receivers[address(job)] = self._receivers.pop(
-            address(job)
-        )  # the last to be forgotten
+        name = address(job)
+        self._receivers[name] = self._receivers.pop(name)  # the last to be forgotten
         self._forget()
 
     def _young(self, now: float) -> list[Visit]:
         return [visit for visit in self._visits.values() if now - visit.since < PROMPT]
 
-    def _admits_strangers(self, now: float) -> bool:
-        """Whether one more may begin whose receiver is not known to be prompt."""
+    def _admits_stranger(self, receiver: Receiver, now: float) -> bool:
+        """Whether one more may begin that is not known to be prompt; one that failed leaves half
+        of their room to those that did not.
+        """
         young = self._young(now)
-        slow = len(self._visits) - len(young)
-        strangers = sum(not visit.prompt for visit in young)
-        return strangers < self._strangers.most and slow < SLOW * self._settings.deliveries
+        strangers, slow = sum(not visit.prompt for visit in young), len(self._visits) - len(young)
+        share = 0.5 if receiver.breaker.failures else 1.0
+        few = strangers < max(1, share * self._strangers.most)
+        return few and slow < share * SLOW * self._settings.deliveries
 
     def _receiver(self, job: Job) -> Receiver:
         share = Share(self._settings.deliveries_per_host)
