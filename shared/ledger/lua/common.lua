@@ -71,6 +71,8 @@ local function conclude(id, state, field, payload, keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
   -- An attempt that did not end the job may have stored images.
   if state ~= 'succeeded' or job[3] ~= '1' then redis.call('ZADD', 'leftovers', now, id) end
+  -- Without its record nobody knows what they are: where no courier sweeps they add up to nothing.
+  redis.call('ZREMRANGEBYSCORE', 'leftovers', '-inf', now - settings.keep)
   redis.call('PUBLISH', 'finished', id)
 end
 
