@@ -60,6 +60,8 @@ class Customer:
         body = {
             "key": self.key,
             "prompt": "an astronaut, oil painting",
+            "width": 256,
+            "height": 256,
             "init_image": base64.b64encode(self.photo.read_bytes()).decode(),
             "webhook": self.webhook_url,
             "track_id": track_id,

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from infra.demo.mailbox import Mailbox
+from infra.demo.receiver import Receiver
 
 PATIENCE = 120.0
 """Seconds until a job without an end is lost."""
@@ -21,13 +22,15 @@ class Surprise(Exception):
 class Customers:
     """Any number of them, one request after the other each."""
 
-    def __init__(self, http: httpx.AsyncClient, key: str, mailbox: Mailbox, photo: Path) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, key: str, mailbox: Mailbox, receiver: Receiver, photo: Path
+    ) -> None:
         self._http = http
         self._mailbox = mailbox
         self._fields = SMALL | {"key": key}
         self._bearer = {"Authorization": f"Bearer {key}"}
         self._inline = base64.b64encode(photo.read_bytes()).decode()
-        self.photo_url = self.webhook_url = ""
+        self._photo_url, self._webhook_url = receiver.photo_url, receiver.webhook_url
         self._ways = {
             self._inline_image: 30,
             self._image_by_link: 20,
@@ -57,7 +60,7 @@ class Customers:
         await self._ends(track_id, "success")
 
     async def _image_by_link(self, track_id: str) -> None:
-        await self._post("img2img", track_id, init_image=self.photo_url)
+        await self._post("img2img", track_id, init_image=self._photo_url)
         await self._ends(track_id, "success")
 
     async def _no_image(self, track_id: str) -> None:
@@ -97,7 +100,7 @@ class Customers:
         await self._ends(track_id, "success", "failed")  # it may have been done by then
 
     async def _wrong_link(self, track_id: str) -> None:
-        await self._post("img2img", track_id, init_image=f"{self.photo_url}-not")
+        await self._post("img2img", track_id, init_image=f"{self._photo_url}-not")
         await self._ends(track_id, "failed")
 
     async def _wrong_field(self, _: str) -> None:
@@ -112,7 +115,7 @@ class Customers:
     async def _post(
         self, what: str, track_id: str, headers: dict[str, str] | None = None, **fields: Any
     ) -> dict[str, Any]:
-        ours = {"prompt": "a cat", "webhook": self.webhook_url, "track_id": track_id}
+        ours = {"prompt": "a cat", "webhook": self._webhook_url, "track_id": track_id}
         body = self._fields | ours | fields
         answer = await self._http.post(f"/api/v3/{what}", json=body, headers=headers)
         _expect(answer.status_code == httpx.codes.OK, answer.text)
