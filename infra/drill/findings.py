@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from infra.demo.receiver import Delivery
 from infra.drill.stream import Sent
 
+PROCESSING = "processing"
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -23,7 +25,9 @@ class Findings:
 
     accepted: int
     lost: int
-    """Without a webhook."""
+    """Without a webhook, though over."""
+    late: int
+    """Without a webhook, and not over: the service still works on them."""
     failed: int
     """Ended otherwise than with a picture, or the service now says otherwise than the webhook."""
     doubled: int
@@ -35,13 +39,16 @@ class Findings:
     @property
     def held(self) -> bool:
         """Whether no customer missed anything."""
-        return not (self.lost or self.failed or self.doubled)
+        return not (self.lost or self.late or self.failed or self.doubled)
 
     def lines(self) -> list[str]:
         """For people."""
         counts = f"{self.lost} lost, {self.failed} failed, {self.doubled} doubled"
         again = f"{self.repeated} delivered again under the same webhook-id"
-        return [f"{self.accepted} jobs accepted: {counts}; {again}", *self.recovered]
+        lines = [f"{self.accepted} jobs accepted: {counts}; {again}", *self.recovered]
+        if self.late:
+            lines.append(f"{self.late} are not done yet: give it more --patience")
+        return lines
 
 
 def findings(
@@ -54,10 +61,12 @@ def findings(
     told = {job.track_id: deliveries.get(job.track_id, ()) for job in sent}
     came = [job for job in sent if told[job.track_id]]
     distinct = {track: {_identity(one) for one in all_} for track, all_ in told.items()}
+    late = sum(results[job.job_id] == PROCESSING for job in sent if job not in came)
     bodies = {job.job_id: json.loads(told[job.track_id][0].body) for job in came}
     return Findings(
         accepted=len(sent),
-        lost=len(sent) - len(came),
+        lost=len(sent) - len(came) - late,
+        late=late,
         failed=sum({body["status"], results[n]} != {"success"} for n, body in bodies.items()),
         doubled=sum(len(ways) > 1 for ways in distinct.values()),
         repeated=sum(len(told[track]) - len(ways) for track, ways in distinct.items() if ways),

@@ -105,6 +105,15 @@ def test_what_is_lost_failed_doubled_and_only_repeated_is_told_apart():
     assert not found.held
 
 
+def test_a_job_that_is_not_over_yet_is_late_and_not_lost():
+    sent = [Sent(number, str(number), at=0.0) for number in range(2)]
+
+    found = findings(sent, {}, {0: "processing", 1: "success"}, [])
+
+    assert (found.lost, found.late, found.held) == (1, 1, False)
+    assert found.lines()[-1] == "1 are not done yet: give it more --patience"
+
+
 def test_a_job_whose_result_is_gone_again_failed():
     found = findings([Sent(1, "1", 0.0)], {"1": [delivery("a")]}, {1: "failed"}, [])
 
