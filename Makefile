@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up models test chaos check audit bench bench-gpu keys format constraints
+.PHONY: help setup demo up models test chaos check audit bench bench-gpu soak drill sweep keys format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,15 @@ bench: $(INSTALLED) ## measure engine, scheduling and front door, some minutes; 
 
 bench-gpu: $(INSTALLED) ## measure what this CUDA card does with SD 1.5, SDXL and Flux, true sizes; ARGS="--only curve"
 	@$(BIN)/python -m infra.bench.gpu $(ARGS)
+
+soak: $(INSTALLED) ## many jobs of every kind through the whole service, does anything grow; JOBS=20000
+	@$(BIN)/python -m infra.soak $(ARGS)
+
+drill: $(INSTALLED) ## kill a worker and a courier of a running `make up`, count what is missed; DATA=.data
+	@$(BIN)/python -m infra.drill $(ARGS)
+
+sweep: $(INSTALLED) ## remove the objects that no job needs, as couriers do now and then; ARGS=--dry-run
+	@$(BIN)/python -m infra.sweep $(ARGS)
 
 format: $(INSTALLED) ## put the code into the one format
 	@$(BIN)/ruff format .

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from api.add_ons import choose_add_ons
@@ -71,7 +72,7 @@ class Door:
         self, job: Job, fields: dict[str, Any], tenant: Tenant, kind: str, wishes: Wishes
     ) -> tuple[JobRecord, Place]:
         """Accept the job that these fields ask for; as `submit`."""
-        job = await self._with_inputs(job, self._store)
+        job = await self._with_inputs(job, partial(self._store, job.id))
         digest = ""
         if wishes.idempotency_key:
             digest = await asyncio.to_thread(_digest, fields, job.dialect, kind)
@@ -209,9 +210,9 @@ class Door:
         except ValueError as error:
             raise InvalidFields.of(field, str(error)) from None
 
-    def _store(self, image: str) -> str:
+    def _store(self, job_id: int, image: str) -> str:
         data, key = self._decode(image), input_key()
-        self.store.put(key, data, "application/octet-stream")
+        self.store.put(key, data, "application/octet-stream", job_id=job_id)
         return key
 
     def _decode(self, image: str) -> bytes:

@@ -19,6 +19,7 @@ FROM ${BASE}
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin img2img
 COPY --from=build /opt/img2img /opt/img2img
 COPY infra/models.yaml /app/infra/models.yaml
+COPY infra/sweep /app/infra/sweep
 ENV PATH=/opt/img2img/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -29,4 +30,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["python", "-m", "uvicorn", "api.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", \
-     "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "20"]
+     "--loop", "uvloop", "--http", "httptools", "--no-access-log", \
+     "--timeout-graceful-shutdown", "20", "--timeout-keep-alive", "75"]

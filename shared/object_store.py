@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ OWN_IMAGE = re.compile(
 """Keys that links of ours lead to, where they are images."""
 
 JOB = "job"
-"""In an output's metadata: the id of the job that made it."""
+"""In the metadata of an output, or an inline input: the id of its job."""
 
 HANDED_BACK = 3
 """Times that a stopping worker may give a job back, uncharged, and its future link still leads to
@@ -118,11 +118,18 @@ class ObjectStore:
             self._s3.put_bucket_lifecycle_configuration(
                 Bucket=self._bucket, LifecycleConfiguration={"Rules": others + rules}
             )
-            # Some servers take the request for another one, and nothing comes of it.
+        except STORE_ERRORS:
+            return False
+        # Some servers take the request for another one, and nothing comes of it.
+        return self.expires_objects()
+
+    def expires_objects(self) -> bool:
+        """Whether the bucket removes what is kept for a while only."""
+        try:
             kept = {rule.get("ID") for rule in self._rules()}
         except STORE_ERRORS:
             return False
-        return kept >= {rule["ID"] for rule in rules}
+        return kept >= {rule["ID"] for rule in lifecycle_rules(self._settings)}
 
     def _rules(self) -> list[Any]:
         try:
@@ -136,7 +143,7 @@ class ObjectStore:
     def put(self, key: str, data: bytes, content_type: str, *, job_id: int | None = None) -> None:
         """Store an object whole, or raise; a second put of a key replaces the first.
 
-        `job_id` is the job whose output it is, as `job_of` will say.
+        `job_id` is the job whose output or input it is, as `job_of` will say.
         """
         self._s3.put_object(
             Bucket=self._bucket,
@@ -148,7 +155,7 @@ class ObjectStore:
         )
 
     def job_of(self, key: str) -> int | None:
-        """The job that made an object; None for no such object, and for one that no job made."""
+        """The job that an object belongs to; None for no such object, and for one of no job."""
         try:
             answer = self._s3.head_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
@@ -183,6 +190,14 @@ class ObjectStore:
             )
             if errors := answer.get("Errors"):
                 raise OSError(f"not deleted: {errors[0]}")
+
+    def older(self, folder: str, age: timedelta) -> Iterator[list[str]]:
+        """Keys in a folder that were put longer ago than that, page by page."""
+        pages = self._s3.get_paginator("list_objects_v2")
+        latest = datetime.now(UTC) - age
+        for page in pages.paginate(Bucket=self._bucket, Prefix=f"{folder}/"):
+            found = page.get("Contents", [])
+            yield [one["Key"] for one in found if one["LastModified"] < latest]
 
     def own_key(self, url: str) -> str | None:
         """The key of an image behind a link of ours; None for any other address."""

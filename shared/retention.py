@@ -1,5 +1,6 @@
 """What the bucket removes by itself, as rules of its lifecycle."""
 
+from datetime import timedelta
 from typing import Any
 
 from shared.config import DAY, TEMPORARY, Settings
@@ -8,11 +9,14 @@ OURS = "img2img-"
 """What the names of our rules begin with."""
 
 
-def lifecycle_rules(settings: Settings) -> list[dict[str, Any]]:
+def lifetimes(settings: Settings) -> dict[str, timedelta]:
     """Inputs, uploads and temporary outputs last a day, other outputs as the settings say."""
-    lifetimes = {"inputs": DAY, "uploads": DAY, "temp": TEMPORARY}
-    if settings.keep_outputs:
-        lifetimes["generations"] = settings.keep_outputs
+    lasting = {"inputs": DAY, "uploads": DAY, "temp": TEMPORARY}
+    return lasting | ({"generations": settings.keep_outputs} if settings.keep_outputs else {})
+
+
+def lifecycle_rules(settings: Settings) -> list[dict[str, Any]]:
+    """The same, as the bucket is told it."""
     return [
         {
             "ID": f"{OURS}{folder}",
@@ -20,7 +24,7 @@ def lifecycle_rules(settings: Settings) -> list[dict[str, Any]]:
             "Status": "Enabled",
             "Expiration": {"Days": -(-lifetime // DAY)},
         }
-        for folder, lifetime in lifetimes.items()
+        for folder, lifetime in lifetimes(settings).items()
     ]
 
 

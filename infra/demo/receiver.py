@@ -2,7 +2,8 @@
 
 import queue
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -14,19 +15,25 @@ class Delivery:
 
     body: bytes
     headers: dict[str, str]
+    at: float = field(default_factory=time.monotonic)
 
 
 class Receiver:
-    """Serves one photo at `photo_url` and collects what is posted to `webhook_url`."""
+    """Serves one photo at `photo_url` and collects what is posted to `webhook_url`.
 
-    def __init__(self, photo: Path) -> None:
+    `url` is how the service reaches what listens here; None: as we do.
+    """
+
+    def __init__(
+        self, photo: Path, *, listen: tuple[str, int] = ("127.0.0.1", 0), url: str | None = None
+    ) -> None:
         self._deliveries: queue.Queue[Delivery] = queue.Queue()
         handler = type("Handler", (_Handler,), {"photo": photo, "deliveries": self._deliveries})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(listen, handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._base = f"http://127.0.0.1:{self._server.server_port}"
-        self.photo_url = f"{self._base}/{photo.name}"
-        self.webhook_url = f"{self._base}/webhook"
+        base = url or f"http://127.0.0.1:{self._server.server_port}"
+        self.photo_url = f"{base}/{photo.name}"
+        self.webhook_url = f"{base}/webhook"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -43,6 +50,10 @@ class Receiver:
             return self._deliveries.get(timeout=timeout)
         except queue.Empty:
             return None
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # else the connections of a burst wait for the kernel's retry
 
 
 class _Handler(BaseHTTPRequestHandler):

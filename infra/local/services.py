@@ -17,6 +17,8 @@ from infra.local.secrets import Secrets
 ALL = ("redis", "s3", "worker", "courier", "api")
 SERVERS = ("redis", "s3")
 """What the service's own processes need before they start."""
+PATIENT = ("--timeout-keep-alive", "75")
+"""Longer than clients and proxies keep an idle connection: else a request meets its end."""
 CONF = ROOT / "infra" / "redis.conf"
 USERS = ROOT / "infra" / "redis.users"
 
@@ -153,7 +155,7 @@ def _api(name: str, place: Place) -> Service:
     app = ("api.app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools")
     address = ("--host", HOST, "--port", str(place.api_port))
     # Callers who wait for their image may keep a connection open for a minute.
-    manners = ("--no-access-log", "--timeout-graceful-shutdown", "5")
+    manners = ("--no-access-log", "--timeout-graceful-shutdown", "5", *PATIENT)
     return Service(
         name,
         (sys.executable, "-m", "uvicorn", *app, *address, *manners),

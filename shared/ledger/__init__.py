@@ -4,6 +4,7 @@ submissions   what the front door does: submit, find, cancel
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 orders        what operators have workers do: drain, load a model; who lives
+standing      what an alarm goes by
 reaper        what nobody may forget: lost workers, due retries, lost messages
 
 Keys (`pool` groups the workers that run the same models):
@@ -24,6 +25,7 @@ leases                zset    running, by the time the lease ends
 delayed               zset    queued, waiting for another try, by due time
 deadlines             zset    not final, by the time it is cancelled
 outbox                zset    final with an undelivered webhook, by due time
+leftovers             zset    final, perhaps with images of lost attempts, by the time it ended
 attempts:{id}         list    delivery log of a job's webhook
 jobs:{tenant}         zset    the tenant's newest jobs, by the time they were accepted;
                               jobs:{tenant}:{track} those of one track_id
@@ -32,6 +34,7 @@ service:{pool}        hash    seconds a job takes, and each unit of its work, as
 workers               zset    worker names by the time their record ends; worker:{name} holds it
 orders                stream  what workers are ordered; order:{id} holds their answers
 tokens:{key id}       hash    what a key with a request rate may still ask, and when that was
+swept                 string  whether the bucket was swept lately
 room                  string  whether there is memory for new jobs, for a second
 dead                  stream  jobs and webhooks that were given up
 """

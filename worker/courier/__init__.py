@@ -1,1 +1,1 @@
-"""Delivers webhooks from the outbox and brings back lost jobs; many replicas are harmless."""
+"""Delivers webhooks, brings back lost jobs, sweeps the bucket; many replicas are harmless."""

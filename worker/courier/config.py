@@ -13,15 +13,20 @@ class CourierSettings(Settings):
     """Settings, plus the courier's own."""
 
     deliveries: int = 64
-    """Webhooks under way at a time."""
+    """Places: webhooks under way in their first second; slower ones are counted apart (gate.py)."""
     deliveries_per_host: Annotated[int, Field(ge=1)] = 8
-    """Of them, to one host and port."""
+    """Under way to one host and port, slow ones too."""
     deliveries_per_tenant: Annotated[int, Field(ge=1)] = 32
-    """Of them, a tenant's, who may name any number of hosts."""
+    """The same of a tenant, who may name any number of hosts."""
     poll: Duration = timedelta(milliseconds=500)
     """How soon a webhook is sent that became due without an event, as a retry does."""
     webhook_timeout: Duration = timedelta(seconds=15)
     webhook_connect_timeout: Duration = timedelta(seconds=3)
+    sweep: Duration = timedelta(hours=1)
+    """How often one of the couriers removes the objects that no job needs; 0: never."""
+    sweep_after: Duration = timedelta(hours=1)
+    """Since a job's end, until what its lost attempts stored is removed; longer than a worker's
+    `job_timeout`, in which one may still store."""
     drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long deliveries under way may still end before they are put back."""
     courier_metrics_port: int = 0

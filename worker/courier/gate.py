@@ -1,4 +1,9 @@
-"""Who may be called now: no receiver, and no tenant, can take the place of the others."""
+"""Who may be called now: no receiver, and no tenant, can take the place of the others.
+
+A delivery has one of the courier's places while it is young; one that hangs costs little more than
+an open connection. Receivers that are not known to answer promptly have at most half of the places
+together, so whatever hangs, however many they are, the others go on.
+"""
 
 import itertools
 import random
@@ -12,7 +17,7 @@ from shared.jobs import Job
 from worker.courier.config import CourierSettings
 
 MAX_RECEIVERS = 10_000
-"""Remembered at a time: those that are called, and those that failed."""
+"""Remembered at a time, those called last."""
 QUICKEST = 0.02
 """Seconds: a shorter mean would bring those that wait back before a slot can be free."""
 HASTE = 4
@@ -24,6 +29,11 @@ FAILURES = 5
 OPEN_SECONDS, LONGEST_OPEN = 30.0, 15 * 60.0
 """For how long, at first and at most; it doubles with each probe that fails."""
 JITTER = 0.2
+PROMPT = 1.0
+"""Seconds: what answers in so much is prompt, and what is under way for longer no longer young."""
+SLOW, MOST = 4, 8
+"""Times its places: from how many that are not young on a courier begins none with receivers that
+are not prompt, and how many it has under way at the most."""
 
 
 @dataclass(slots=True)
@@ -97,12 +107,28 @@ class Receiver:
 
     share: Share
     breaker: Breaker = field(default_factory=Breaker)
+    has_answered: bool = False
+    """To the last delivery that ended, and well."""
 
     def is_shut(self, now: float) -> bool:
-        """Whether another delivery has to wait; a receiver that failed is probed by one alone."""
-        if self.breaker.is_closed:
-            return self.share.is_full
-        return now < self.breaker.until or self.share.under_way > 0
+        """Whether another delivery has to wait; one goes ahead alone until the receiver answers."""
+        if now < self.breaker.until:
+            return True
+        return self.share.is_full if self.has_answered else self.share.under_way > 0
+
+    def is_prompt(self, now: float) -> bool:
+        """Whether it has answered, soon, and still does."""
+        hangs = self.share.under_way > 0 and now - self.share.quiet_since > PROMPT
+        return self.has_answered and self.share.seconds <= PROMPT and not hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A delivery under way."""
+
+    since: float
+    prompt: bool
+    """Whether its receiver was known to be."""
 
 
 class Gate:
@@ -115,6 +141,15 @@ class Gate:
         self._clock = clock
         self._receivers: dict[str, Receiver] = {}
         self._tenants: dict[str, Share] = {}
+        self._visits: dict[int, Visit] = {}
+        # Theirs are counted from the visits; the share says when the next one may try again.
+        self._strangers = Share(max(1, settings.deliveries // 2), seconds=PROMPT)
+
+    @property
+    def room(self) -> int:
+        """How many more may begin now, if their receivers and tenants let them."""
+        places, young = self._settings.deliveries, len(self._young(self._clock()))
+        return max(0, min(places - young, MOST * places - len(self._visits)))
 
     @property
     def open_breakers(self) -> int:
@@ -129,24 +164,43 @@ class Gate:
             turns.append(receiver.share.next_turn(now, max(now, receiver.breaker.until)))
         if tenant.is_full:
             turns.append(tenant.next_turn(now, now))
+        prompt = receiver.is_prompt(now)
+        if not (turns or prompt or self._admits_stranger(receiver, now)):
+            turns.append(self._strangers.next_turn(now, now))
         if turns:
             return max(turns) - now
         receiver.share.enter(now)
         tenant.enter(now)
+        self._visits[job.id] = Visit(now, prompt)
         return 0.0
 
     def leave(self, job: Job, seconds: float, *, well: bool | None) -> None:
         """It ended; `well`: whether the receiver is, None where nothing was learned of it."""
         now, receiver, tenant = self._clock(), self._receiver(job), self._tenant(job)
+        self._visits.pop(job.id, None)
         receiver.share.leave(now, seconds)
         tenant.leave(now, seconds)
         if well is not None:
             receiver.breaker.note(well=well, now=now)
+            receiver.has_answered = well
         if not tenant.under_way:
             del self._tenants[job.tenant]
-        if not receiver.share.under_way and not receiver.breaker.failures:
-            del self._receivers[address(job)]
+        name = address(job)
+        self._receivers[name] = self._receivers.pop(name)  # the last to be forgotten
         self._forget()
+
+    def _young(self, now: float) -> list[Visit]:
+        return [visit for visit in self._visits.values() if now - visit.since < PROMPT]
+
+    def _admits_stranger(self, receiver: Receiver, now: float) -> bool:
+        """Whether one more may begin that is not known to be prompt; one that failed leaves half
+        of their room to those that did not.
+        """
+        young = self._young(now)
+        strangers, slow = sum(not visit.prompt for visit in young), len(self._visits) - len(young)
+        share = 0.5 if receiver.breaker.failures else 1.0
+        few = strangers < max(1, share * self._strangers.most)
+        return few and slow < share * SLOW * self._settings.deliveries
 
     def _receiver(self, job: Job) -> Receiver:
         share = Share(self._settings.deliveries_per_host)

@@ -12,7 +12,7 @@ from shared.ledger.deliveries import Deliveries, Delivery
 from shared.ledger.events import end
 from worker.courier.config import CourierSettings
 from worker.courier.delivery import Courier
-from worker.courier.gate import Gate
+from worker.courier.gate import PROMPT, Gate
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class DeliveryLoop:
                 await self._pause()
 
     async def _start_due(self) -> bool:
-        room = self._settings.deliveries - len(self._under_way)
+        room = self._gate.room
         try:
             due = await self._deliveries.claim(room, lease=self._lease) if room else []
             await self._put_off([(one, wait) for one in due if (wait := self._start(one))])
@@ -61,6 +61,7 @@ class DeliveryLoop:
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[task] = delivery
             task.add_done_callback(self._ended)
+            asyncio.get_running_loop().call_later(PROMPT, self._wake.set)  # it gives its place back
         return wait
 
     async def _put_off(self, waits: list[tuple[Delivery, float]]) -> None:

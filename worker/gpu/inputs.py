@@ -19,7 +19,7 @@ Fetch = Callable[[str, str], bytes]
 """(address or key, field) -> bytes; raises BadInput."""
 Decode = Callable[[bytes, Wanted], Pixels]
 """`images.pixels`, where it can do no harm; raises BadInput."""
-ANY_SIZE = Limits(min_side=1, max_side=2**20, multiple=1)
+ANY_SIZE = Limits(min_side=8, max_side=8192, multiple=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,15 +99,19 @@ end
 -- The last move. The webhook goes into the outbox with it, so no result is without its webhook.
 local function conclude(id, state, field, payload, keep)
   local key = 'job:' .. id
-  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'most_running')
+  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'generation', 'most_running')
   redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
   redis.call('ZREM', 'leases', id)
   redis.call('ZREM', 'deadlines', id)
   redis.call('SREM', 'live:' .. job[1], id)
   redis.call('PEXPIRE', key, keep or settings.keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
+  -- An attempt that did not end the job may have stored images.
+  if state ~= 'succeeded' or job[3] ~= '1' then redis.call('ZADD', 'leftovers', now, id) end
+  -- Without its record nobody knows what they are: where no courier sweeps they add up to nothing.
+  redis.call('ZREMRANGEBYSCORE', 'leftovers', '-inf', now - settings.keep)
   redis.call('PUBLISH', 'finished', id)
-  if job[3] then leave(id, job[1]) end
+  if job[4] then leave(id, job[1]) end
 end
 
 -- An attempt is over without a result. A charged one counts towards the limit; a new generation

@@ -32,6 +32,7 @@ def courier(redis_url: str, directory: Path, **settings: object) -> Iterator[sub
         "webhook_secret": SECRET,
         "lease": LEASE.total_seconds(),
         "poll": 3600,
+        "sweep": 0,
         "ready_file": ready,
     }
     environment = [f"IMG2IMG_{name.upper()}={v}" for name, v in (defaults | settings).items()]

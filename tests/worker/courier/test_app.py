@@ -54,21 +54,6 @@ def test_a_retry_that_becomes_due_is_found_by_polling(ledger, receiver, valkey_s
     assert (put_off, len(receiver.requests)) == (1, 1)
 
 
-def test_no_more_webhooks_are_under_way_than_the_settings_allow(
-    ledger, receiver, valkey_server, tmp_path
-):
-    jobs = [finish(ledger, receiver.url) for _ in range(7)]
-    receiver.open.clear()
-
-    with courier(valkey_server.url, tmp_path, deliveries=3):
-        until(lambda: receiver.inside == 3)
-        receiver.open.set()
-        until(lambda: delivered(ledger, *jobs))
-
-    assert receiver.most == 3
-    assert len(receiver.requests) == 7
-
-
 def test_a_courier_brings_back_the_job_of_a_lost_worker(ledger, valkey_server, tmp_path):
     job = make_job()
     ledger.running(job)

@@ -1,0 +1,66 @@
+"""What the processes hold now, as Linux and Redis count it."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+PROC = Path("/proc")
+SESSION = 3
+"""Its place in /proc/PID/stat, behind the name."""
+LONG = 60 * 60 * 1000
+"""Milliseconds: what lives longer is somebody's record, not a sign of life."""
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """Of a process and its own children."""
+
+    rss: int
+    """Bytes."""
+    fds: int
+    threads: int
+
+
+def vitals(pid: int) -> Vitals:
+    """What the session that this process leads holds."""
+    held = [_of_one(process) for process in _session(pid)]
+    rss, fds, threads = (sum(column) for column in zip(*held, strict=True))
+    return Vitals(rss, fds, threads)
+
+
+def rest(redis: Redis) -> dict[str, Any]:
+    """Wait until nothing is under way, let the records' time be over, and count what stays."""
+    deadline = time.monotonic() + PATIENCE
+    while busy := [key for key in ("leases", "outbox", "delayed") if redis.exists(key)]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still not empty after {PATIENCE:.0f} s: {', '.join(busy)}")
+        time.sleep(0.05)
+    names = [name for name in redis.scan_iter(count=1000) if redis.pttl(name) > LONG]
+    if names:
+        redis.delete(*names)
+    kinds = Counter(name.partition(":")[0] for name in redis.scan_iter(count=1000))
+    used: int = redis.info("memory")["used_memory"]  # type: ignore[index]
+    return {"used_memory": used, "keys": kinds.total(), "keys_by_kind": dict(sorted(kinds.items()))}
+
+
+def _session(leader: int) -> list[Path]:
+    members = []
+    for stat in PROC.glob("[0-9]*/stat"):
+        try:
+            _, _, fields = stat.read_text().rpartition(")")
+        except OSError:  # it ended
+            continue
+        if int(fields.split()[SESSION]) == leader:
+            members.append(stat.parent)
+    return members
+
+
+def _of_one(process: Path) -> tuple[int, int, int]:
+    fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    kib, _ = fields["VmRSS"].split()
+    return int(kib) * 1024, len(list((process / "fd").iterdir())), int(fields["Threads"])

@@ -1,0 +1,1 @@
+"""`make sweep`: what a courier does by itself now and then, once and now."""

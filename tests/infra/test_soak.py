@@ -1,0 +1,77 @@
+"""The soak: its arithmetic on made-up samples, and one short run of all of it."""
+
+import json
+import os
+
+import pytest
+
+from infra.soak.__main__ import main
+from infra.soak.verdict import Trend, trends
+from infra.soak.vitals import rest, vitals
+
+MIB = 2**20
+
+
+def samples(*values: float, measure: str = "rss") -> list[dict]:
+    """One for every 100 jobs."""
+    return [
+        {"jobs": 100 * number, "processes": {"api": {measure: value}}}
+        for number, value in enumerate(values, start=1)
+    ]
+
+
+def trend(*values: float, measure: str = "rss") -> Trend:
+    [one] = trends(samples(*values, measure=measure))
+    return one
+
+
+def test_what_keeps_a_record_of_every_job_is_found_out():
+    grows = trend(*(100 * MIB + 2048 * 100 * number for number in range(8)))
+
+    assert grows.per_job == pytest.approx(2048)
+    assert not grows.is_flat
+
+
+def test_what_a_process_takes_while_it_warms_up_is_not_held_against_it():
+    warm = trend(10 * MIB, 90 * MIB, *[100 * MIB] * 6)
+
+    assert (warm.first, warm.last) == (90 * MIB, 100 * MIB)
+    assert trend(10 * MIB, *[100 * MIB] * 7).is_flat
+
+
+def test_what_goes_up_and_down_is_flat():
+    assert trend(*[100 * MIB, 100 * MIB + 9000] * 4).is_flat
+
+
+def test_a_key_of_redis_for_every_tenth_job_is_too_many():
+    assert not trend(*range(13, 93, 10), measure="keys").is_flat
+
+
+def test_a_process_is_measured_with_its_children():
+    alone = vitals(os.getsid(0))
+
+    assert alone.rss > MIB
+    assert alone.threads >= 1
+    assert alone.fds >= 3
+
+
+def test_at_rest_records_have_had_their_time_and_the_rest_is_counted(redis):
+    redis.set("job:1", "a record", ex=86_400)
+    redis.set("worker:1", "alive", ex=30)
+    redis.set("clock:default", "1")
+
+    kept = rest(redis)
+
+    assert kept["keys_by_kind"] == {"clock": 1, "worker": 1}
+    assert kept["keys"] == 2
+
+
+def test_a_short_soak_runs_to_its_end_without_a_surprise(tmp_path):
+    main(["--jobs", "60", "--rounds", "6", "--clients", "8", "--out", str(tmp_path)])
+
+    [path] = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    assert record["surprises"] == []
+    assert sum(record["ways"].values()) == record["samples"][-1]["jobs"] == 60
+    assert set(record["samples"][0]["processes"]) == {"redis", "s3", "simulated", "courier", "api"}
+    assert all(starts == 1 for starts in record["samples"][-1]["starts"].values())
