@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -13,6 +14,8 @@ from fastapi_offline import FastAPIOffline
 from api import refusals
 from api.config import ApiSettings
 from api.door import Door
+from api.fields import Room
+from api.openapi.document import document
 from api.routes import absent, deletions, health, images, jobs, models, uploads, v1
 from api.waiting import Waiting
 from shared.add_ons import AddOns
@@ -83,6 +86,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    app.state.room = Room(settings.body_memory)
     if settings.cors_origins:
         # Without credentials: a key is in the request itself, no cookie speaks for anyone.
         origins = [origin.strip() for origin in settings.cors_origins.split(",")]
@@ -96,4 +100,5 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     refusals.install(app, settings)
     for routes in (images, jobs, deletions, uploads, models, health, absent, v1):
         app.include_router(routes.router)
+    app.openapi = cache(partial(document, app, settings))  # type: ignore[method-assign]
     return app

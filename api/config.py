@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from pydantic import Field
+
 from shared.config import Duration, Settings
 from shared.jobs import Determinism, Format
 
@@ -25,3 +27,9 @@ class ApiSettings(Settings):
     """Of requests that do not say."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""
+    body_time: Duration = timedelta(seconds=10)
+    """How long a body may take, and what it takes at `body_rate` is added."""
+    body_rate: int = Field(default=64 * 2**10, gt=0)
+    """Bytes a second; a body that comes more slowly is refused with 408."""
+    body_memory: int = Field(default=512 * 2**20, gt=0)
+    """Bytes of all bodies that are being read or stored; beyond it 503."""

@@ -16,7 +16,7 @@ from pydantic import (
     Field,
     ValidationError,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from api.add_ons import Added
 from api.dialects import Dialect, Kind
@@ -40,6 +40,9 @@ QUALITY_WORDS = "highly detailed, sharp focus, professional lighting, high resol
 """What `enhance_prompt` appends."""
 
 
+WHOLE = re.compile(r" *[+-]?[0-9]+(\.0+)? *")
+DECIMAL = re.compile(r" *[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+) *")
+"""Numbers as text: nothing else that Python would read as one, so that it can be documented."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 MOST_SAMPLES = 4
 LONGEST, DEEPEST = 4096, 16
@@ -74,6 +77,18 @@ def _no_control_characters(text: str) -> str:
     if CONTROL_CHARACTERS.search(text):
         raise ValueError("must not contain control characters")
     return text
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and not WHOLE.fullmatch(value)):
+        raise PydanticCustomError("int", "no whole number")
+    return value
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and not DECIMAL.fullmatch(value)):
+        raise PydanticCustomError("float", "no number")
+    return value
 
 
 def _random_when_negative(seed: Any) -> Any:
@@ -119,11 +134,17 @@ def _no_deeper(value: Any, levels: int) -> None:
 
 
 def _joined(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in value):
+        raise ValueError("must be texts or numbers")
+    return ",".join(map(str, value))
 
 
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
-Side = Annotated[int, Field(ge=1, le=8192)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Decimal = Annotated[float, BeforeValidator(_decimal)]
+Side = Annotated[Whole, Field(ge=1, le=8192)]
 Listed = Annotated[str | None, Field(max_length=1000), BeforeValidator(_joined)]
 
 
@@ -149,23 +170,23 @@ class ImageRequest(BaseModel):
     height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
         None
     )
-    samples: Annotated[int, Field(description="Images, 1 to 4; more counts as 4")] = 1
+    samples: Annotated[Whole, Field(description="Images, 1 to 4; more counts as 4")] = 1
     num_inference_steps: Annotated[
-        int,
+        Whole,
         Field(
             ge=1, le=51, validation_alias=AliasChoices("num_inference_steps", "steps"),
             description="Length of the denoising schedule, 1 to 51",
         ),
     ] = 20  # fmt: skip
     strength: Annotated[
-        float,
+        Decimal,
         Field(
             ge=0, le=1, validation_alias=AliasChoices("strength", "prompt_strength"),
             description="Share of the schedule that is run: 0 keeps the init image, 1 replaces it",
         ),
     ] = 0.7  # fmt: skip
     guidance_scale: Annotated[
-        float,
+        Decimal,
         Field(
             ge=1, le=20, validation_alias=AliasChoices("guidance_scale", "guidance"),
             description="How closely the prompt is followed, 1 to 20",
@@ -181,7 +202,7 @@ class ImageRequest(BaseModel):
         Algorithm | None, Field(description="Of DPMSolver schedulers; dpmsolver+++ is the SDE one")
     ] = None
     clip_skip: Annotated[
-        int | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
+        Whole | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
     ] = None
     lora_model: Annotated[
         Listed, Field(validation_alias=AliasChoices("lora_model", "lora"), description="Names")
@@ -203,7 +224,7 @@ class ImageRequest(BaseModel):
         Cover, Field(description="By what; blank means black"), BeforeValidator(_black_when_blank)
     ] = "sensitive_content_text"
     seed: Annotated[
-        int | None,
+        Whole | None,
         Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
         BeforeValidator(_random_when_negative),
     ] = None
@@ -216,7 +237,7 @@ class ImageRequest(BaseModel):
         Format, Field(description="jpg means jpeg"), BeforeValidator(_jpeg_when_jpg)
     ] = "png"
     quality: Annotated[
-        int | None, Field(ge=1, le=100, description="Of JPEG and WebP; default 95 and 90")
+        Whole | None, Field(ge=1, le=100, description="Of JPEG and WebP; default 95 and 90")
     ] = None
     temp: Annotated[bool, Field(description="Outputs last a day")] = False
     webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
@@ -229,7 +250,7 @@ class ImageRequest(BaseModel):
     @classmethod
     def read(cls, fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> "ImageRequest":
         """The request in these fields; raises InvalidFields that says what is wrong with each."""
-        missing = {name: [REQUIRED] for name in _needed(dialect, kind) if name not in fields}
+        missing = {name: [REQUIRED] for name in needed(dialect, kind) if name not in fields}
         try:
             request = cls.model_validate(
                 {**dialect.defaults, **fields}, strict=dialect.is_strict or None
@@ -316,7 +337,8 @@ class ImageRequest(BaseModel):
         return min(self.samples, most)
 
 
-def _needed(dialect: Dialect, kind: Kind) -> list[str]:
+def needed(dialect: Dialect, kind: Kind) -> list[str]:
+    """Fields that a request must have."""
     needed = ["model_id"] if dialect.names_model else []
     if dialect.needs_prompt or kind == "text2img":
         needed.append("prompt")

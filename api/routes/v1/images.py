@@ -12,7 +12,7 @@ from api.dialects import V1, Kind
 from api.door import Door
 from api.errors import InvalidFields
 from api.routes.images import WHAT, asked_wait
-from api.routes.v1.examples import DRY_RUN, QUEUED, SUCCEEDED, answers, request_body
+from api.routes.v1.examples import DRY_RUN, QUEUED, SUCCEEDED, answers
 from api.terms import Wishes
 from api.v1 import deadline, job_body, warnings
 from shared.tenants import Tenant
@@ -75,7 +75,6 @@ for _kind in V1.kinds.values():
         status_code=202,
         name=_kind,
         description=f"{WHAT[_kind]} {HOW}",
-        openapi_extra=request_body(_kind),
         responses=answers(
             "invalid_field",
             "repeated_key",

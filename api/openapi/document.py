@@ -1,0 +1,297 @@
+"""Completes what FastAPI knows of the routes: bodies, answers, examples, and where a key goes."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from api.answers import not_found
+from api.config import ApiSettings
+from api.dialects import DIALECTS, V1, Dialect, Kind, dialect_of
+from api.errors import ApiError, RepeatedKey
+from api.openapi import bodies
+from api.openapi.answers import answer_of
+from api.openapi.examples import JOB, PICTURE, PUBLIC_URL, REFUSALS, answers_of, request_example
+from api.openapi.requests import KEY, Choices, Schema, request_schema
+from api.routes.v1 import examples as v1
+from shared.add_ons import AddOn, AddOns
+from shared.models import Limits, ModelCard, Registry
+
+Operation = dict[str, Any]
+
+ROOT = "#/components/schemas/"
+SCHEMES = {
+    "KeyHeader": {"type": "apiKey", "in": "header", "name": "key"},
+    "Bearer": {"type": "http", "scheme": "bearer"},
+    "KeyQuery": {"type": "apiKey", "in": "query", "name": "key"},
+}
+"""A body may have it, too, in the field `key`."""
+NOT_OURS = ("HTTPValidationError", "ValidationError")
+BODIES = ("application/json", "application/x-www-form-urlencoded")
+UPLOADS = ("base64_crop", "base64_to_url", "upload_image")
+REQUEST: Schema = {
+    "anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}],
+    "not": {"enum": ["null"]},
+    "description": "The `id` of a request",
+    "example": JOB.id,
+}
+UPLOAD: Schema = {
+    "type": "string",
+    "format": "upload",
+    "description": "Base64, or a data URI, at most 5 MiB",
+    "example": PICTURE,
+}
+V1_DRY_RUN: Schema = {
+    "type": ["boolean", "null"],
+    "description": "Only check, and say what it would cost",
+}
+PICTURES = ("image/png", "image/jpeg", "image/webp", "text/plain")
+MADE = bodies.Success | bodies.Processing | bodies.Failed | bodies.Error
+ANYWHERE, WITH_KEY, WITH_BODY = {500}, {400, 401, 403, 429, 503}, {408, 413}
+RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
+REQUEST_ID = {"X-Request-Id": {"description": "As in the body", "schema": {"type": "string"}}}
+LOCATION = {"Location": {"description": "Of the job", "schema": {"type": "string"}}}
+
+
+class Schemas:
+    """The named schemas of the document, gathered as they are needed."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, Schema] = {}
+        self.refusals: dict[str, dict[str, Any]] = {}
+
+    def of(self, model: Any) -> Schema:
+        """A type's schema; what has a name in it becomes a reference."""
+        schema = _schema_of(model)
+        self.named |= schema.get("$defs", {})
+        schema = {name: part for name, part in schema.items() if name != "$defs"}
+        return self.name(schema["title"], schema) if isinstance(model, type) else schema
+
+    def name(self, name: str, schema: Schema) -> Schema:
+        """A reference to it, under a name; the same schema keeps its first name."""
+        known = next((each for each, other in self.named.items() if other == schema), name)
+        self.named[known] = schema
+        return {"$ref": ROOT + known}
+
+
+@cache
+def _schema_of(model: Any) -> Schema:
+    template = ROOT + "{model}"
+    return TypeAdapter(model).json_schema(mode="serialization", ref_template=template)
+
+
+def document(app: FastAPI, settings: ApiSettings) -> dict[str, Any]:
+    """/openapi.json of a deployment: its models and their limits are in it."""
+    whole = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = Schemas()
+    for path, method, operation in _operations(whole):
+        _answers(operation, method, path, schemas)
+    registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
+    add_ons = AddOns.read(settings.models_file, models_dir=settings.models_dir)
+    for dialect in (*DIALECTS.values(), V1):
+        cards = _cards(dialect, registry, settings)
+        for path, kind in dialect.kinds.items():
+            operation = whole["paths"][f"{dialect.prefix}{path}"]["post"]
+            _make(operation, dialect, kind, schemas, cards, _choices(cards, add_ons))
+        for path in (dialect.fetch_path.replace("{id}", "{job_id}"), dialect.fetch_path[:-5]):
+            if dialect is not V1:
+                _fetch(whole["paths"][path], dialect, schemas)
+    _small_requests(whole["paths"], [card.model_id for card in registry])
+    others = whole.get("components", {}).get("schemas", {})
+    named = {name: schema for name, schema in others.items() if name not in NOT_OURS}
+    whole["components"] = {
+        "schemas": named | schemas.named,
+        "responses": schemas.refusals,
+        "securitySchemes": SCHEMES,
+    }
+    return whole
+
+
+def _operations(whole: dict[str, Any]) -> Iterator[tuple[str, str, Operation]]:
+    for path, methods in whole["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _answers(operation: Operation, method: str, path: str, schemas: Schemas) -> None:
+    """What it says when nothing is wrong, and every way of refusing."""
+    responses = operation["responses"]
+    responses.pop("422", None)  # such a request is a 400 here
+    if found := answer_of(method, path):
+        responses[str(found.status)] = _json("Done.", schemas.of(found.model), found.example)
+    if path.startswith(("/generations/", "/temp/", "/uploads/")):
+        picture: Schema = {"schema": {"type": "string", "format": "binary"}}
+        responses["200"] = {"description": "It.", "content": dict.fromkeys(PICTURES, picture)}
+    if path == "/metrics":
+        text = {"schema": {"type": "string"}, "example": "img2img_submissions_total 3.0"}
+        responses["200"] = {"description": "Prometheus text.", "content": {"text/plain": text}}
+    own_errors = {int(status) for status in responses if status >= "4"}
+    statuses = ANYWHERE | own_errors | _usual(method, path)
+    operation.pop("security", None)
+    if _has_key(path):
+        names = ["Bearer", "KeyHeader"] if path.startswith("/v1/") else list(SCHEMES)
+        operation["security"] = [{name: []} for name in names]
+    for error in REFUSALS:
+        if error.status in statuses:
+            responses[str(error.status)] = _refusal(error, dialect_of(path), schemas)
+    if path == "/readyz":
+        responses["503"] = _json("One does not.", *_not_ready(schemas))
+
+
+def _not_ready(schemas: Schemas) -> tuple[Schema, Any]:
+    example = {"status": "unavailable", "redis": False, "object_store": True}
+    return schemas.of(bodies.Readiness), example
+
+
+def _has_key(path: str) -> bool:
+    return path.startswith(("/api/", "/v1/")) and path != "/v1/errors/{code}"
+
+
+def _usual(method: str, path: str) -> set[int]:
+    """Statuses of refusals that come from what kind of operation it is."""
+    statuses = set(WITH_KEY) if _has_key(path) else set()
+    if method == "post":
+        statuses |= WITH_BODY
+    if "{" in path:
+        statuses |= {400, 404}
+    if path.endswith("delete_image"):
+        statuses |= {404, 409}
+    return statuses
+
+
+def _refusal(error: ApiError, dialect: Dialect, schemas: Schemas) -> dict[str, str]:
+    age = "v1" if dialect is V1 else "modern" if dialect.is_modern else "old"
+    name = f"{type(error).__name__}-{age}"
+    if name not in schemas.refusals:
+        schemas.refusals[name] = _described(error, dialect, schemas)
+    return {"$ref": f"#/components/responses/{name}"}
+
+
+def _described(error: ApiError, dialect: Dialect, schemas: Schemas) -> dict[str, Any]:
+    headers = RETRY if "Retry-After" in error.headers else {}
+    meaning = (type(error).__doc__ or "").splitlines()[0]
+    if dialect is V1:
+        body = error.v1_body("req_0123456789abcdef", PUBLIC_URL)
+        answer, headers = _json(meaning, schemas.of(bodies.V1Error), body), headers | REQUEST_ID
+    else:
+        answer = _json(meaning, schemas.of(bodies.Error), error.body(dialect))
+    return answer | ({"headers": headers} if headers else {})
+
+
+def _json(description: str, schema: Schema, example: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"description": description, "content": content}
+
+
+def _cards(dialect: Dialect, registry: Registry, settings: ApiSettings) -> list[ModelCard]:
+    """The models that a request of this version can run on."""
+    default = registry.get(settings.default_model)
+    return [*registry] if dialect.names_model or default is None else [default]
+
+
+def _choices(cards: list[ModelCard], add_ons: AddOns) -> Choices:
+    families = {card.family for card in cards}
+    lists: dict[str, Mapping[str, AddOn]] = {
+        "lora_model": add_ons.loras,
+        "embeddings_model": add_ons.embeddings,
+        "vae": add_ons.vaes,
+    }
+    named = {
+        field: [name for name, each in known.items() if each.family in families]
+        for field, known in lists.items()
+    }
+    return {**named, "model_id": [card.model_id for card in cards]}
+
+
+def _limits(cards: list[ModelCard]) -> Limits:
+    """The widest of these models'."""
+    each = [card.limits for card in cards]
+    return Limits(
+        min_side=min(limits.min_side for limits in each),
+        max_side=max(limits.max_side for limits in each),
+        multiple=min(limits.multiple for limits in each),
+        max_samples=max(limits.max_samples for limits in each),
+    )
+
+
+def _make(
+    operation: Operation,
+    dialect: Dialect,
+    kind: Kind,
+    schemas: Schemas,
+    cards: list[ModelCard],
+    choices: Choices,
+) -> None:
+    """A request for images, and what comes of it."""
+    schema = request_schema(dialect, kind, _limits(cards), choices)
+    example = request_example(dialect, kind, schema)
+    if dialect is V1:
+        schema["properties"]["dry_run"] = V1_DRY_RUN
+    media = {"schema": schemas.name(f"{kind}-{dialect.name}", schema), "example": example}
+    kinds = ("application/json",) if dialect is V1 else BODIES
+    operation["requestBody"] = {"required": True, "content": dict.fromkeys(kinds, media)}
+    responses = operation["responses"]
+    responses["409"] = _refusal(RepeatedKey(), dialect, schemas)
+    if dialect is V1:
+        job, done = schemas.of(bodies.JobBody), schemas.of(bodies.JobBody | bodies.DryRun)
+        responses["202"] = _json("Accepted.", job, v1.QUEUED) | {"headers": LOCATION}
+        responses["200"] = _json("Done, or tried out.", done, v1.SUCCEEDED)
+    else:
+        responses["200"] = _made(dialect, schemas)
+
+
+def _made(dialect: Dialect, schemas: Schemas) -> dict[str, Any]:
+    media = {"schema": schemas.of(MADE), "examples": answers_of(dialect)}
+    return {"description": "Done, or under way.", "content": {"application/json": media}}
+
+
+def _fetch(methods: dict[str, Operation], dialect: Dialect, schemas: Schemas) -> None:
+    """The result of an earlier request."""
+    for operation in methods.values():
+        operation["responses"]["200"] = _made(dialect, schemas)
+        if dialect.is_modern:
+            missing = _json("No such job.", schemas.of(bodies.Failed), not_found(JOB.id))
+            operation["responses"]["404"] = missing
+        else:
+            operation["responses"].pop("404", None)
+
+
+def _takes(operation: Operation, required: list[str], properties: dict[str, Schema]) -> None:
+    """A small body, as JSON or as a form."""
+    example = {name: schema["example"] for name, schema in properties.items() if name in required}
+    shown = {name: _without_example(schema) for name, schema in properties.items()}
+    schema: Schema = {"type": "object", "properties": {"key": KEY, **shown}, "required": required}
+    media = {"schema": schema, "example": example}
+    operation["requestBody"] = {"required": True, "content": dict.fromkeys(BODIES, media)}
+
+
+def _without_example(schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name != "example"}
+
+
+def _asks(operation: Operation, name: str, schema: Schema) -> None:
+    """A field of the query string."""
+    parameter = {"name": name, "in": "query", "required": True, "schema": _without_example(schema)}
+    parameter["example"] = schema["example"]
+    operation.setdefault("parameters", []).append(parameter)
+
+
+def _small_requests(paths: dict[str, dict[str, Operation]], models: list[str]) -> None:
+    """What the other operations need to be told, by body or by query string."""
+    model_id = {"enum": models, "example": models[0]}
+    for path, methods in paths.items():
+        name = path.rpartition("/")[2]
+        wanted = {"verify_model": ("model_id", model_id), "fetch": ("request_id", REQUEST)}
+        if name in wanted and path.startswith("/api/"):
+            field, schema = wanted[name]
+            _takes(methods["post"], [field], {field: schema})
+            _asks(methods["get"], field, schema)
+        if name in UPLOADS and path.startswith("/api/"):
+            _takes(methods["post"], ["image"], {"image": UPLOAD})
+        if name == "delete_image":
+            _takes(methods["post"], ["request_id"], {"request_id": REQUEST})
