@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up models test check bench bench-gpu format constraints
+.PHONY: help setup demo up models test fuzz check bench bench-gpu format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ models: $(INSTALLED) ## fetch the weights that infra/models.yaml names; ARGS="fe
 
 test: $(INSTALLED) ## everything that needs no GPU; ARGS="-k webhook" passes options to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(INSTALLED) ## what /openapi.json says, tried out on the whole service; ARGS="--max-time 600 --seed 7" chooses
+	@$(BIN)/python -m infra.fuzz $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -82,7 +82,8 @@ def _no_control_characters(text: str) -> str:
 def _whole(value: Any) -> Any:
     if isinstance(value, bool) or (isinstance(value, str) and not WHOLE.fullmatch(value)):
         raise PydanticCustomError("int", "no whole number")
-    return value
+    # JSON has one kind of number: 512.0 is whole, however strictly one reads.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _decimal(value: Any) -> Any:

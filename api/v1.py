@@ -71,7 +71,7 @@ def _unknown(name: str) -> str:
 
 def deadline(header: str | None, now: datetime) -> timedelta | None:
     """What a Cancel-After header asks for: seconds, or an ISO 8601 time with a zone."""
-    if header is None:
+    if not header:
         return None
     try:
         after = timedelta(seconds=float(header))

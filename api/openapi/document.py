@@ -53,6 +53,13 @@ MADE = bodies.Success | bodies.Processing | bodies.Failed | bodies.Error
 ANYWHERE, WITH_KEY, WITH_BODY = {500}, {400, 401, 403, 429, 503}, {408, 413}
 RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
 REQUEST_ID = {"X-Request-Id": {"description": "As in the body", "schema": {"type": "string"}}}
+LINKS = {
+    name: {
+        "operationRef": f"#/paths/~1v1~1jobs~1{{job_id}}/{method}",
+        "parameters": {"job_id": "$response.body#/id"},
+    }
+    for name, method in (("job", "get"), ("cancel", "delete"))
+}
 LOCATION = {"Location": {"description": "Of the job", "schema": {"type": "string"}}}
 
 
@@ -239,7 +246,8 @@ def _make(
     responses["409"] = _refusal(RepeatedKey(), dialect, schemas)
     if dialect is V1:
         job, done = schemas.of(bodies.JobBody), schemas.of(bodies.JobBody | bodies.DryRun)
-        responses["202"] = _json("Accepted.", job, v1.QUEUED) | {"headers": LOCATION}
+        accepted = _json("Accepted.", job, v1.QUEUED)
+        responses["202"] = accepted | {"headers": LOCATION, "links": LINKS}
         responses["200"] = _json("Done, or tried out.", done, v1.SUCCEEDED)
     else:
         responses["200"] = _made(dialect, schemas)

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from api.add_ons import MOST
 from api.dialects import Dialect, Kind
 from api.openapi.patterns import any_of, decimal_text, whole_text
-from api.requests import IMAGES, LONGEST, MOST_SAMPLES, ImageRequest, needed
+from api.requests import IMAGES, MOST_SAMPLES, ImageRequest, needed
 from shared.jobs import MAX_SEED
 from shared.models import Limits
 from shared.schedulers import A1111, KARRAS, SCHEDULERS, UNFIT
@@ -77,14 +77,14 @@ def _value(
 ) -> Schema:
     """What the field takes beside being absent."""
     special = _special(name, choices)
-    return special or _typed(name, info, dialect, limits)
+    return _typed(name, info, dialect, limits) if special is None else special
 
 
 def _special(name: str, choices: Choices) -> Schema | None:
     """Of fields that take more, or less, than their type says."""
     match name:
         case "track_id":
-            schema: Schema = {"maxLength": LONGEST // 4}
+            schema: Schema = {"title": "Any JSON"}
         case "init_image" | "mask_image" | "webhook":
             schema = _address(name)
         case "lora_model" | "embeddings_model" | "vae":
@@ -117,7 +117,8 @@ def _names(known: list[str], most: int) -> Schema:
     placeholder = f"{any_of(['null', 'none'])}|({any_of(UNUSED)}){suffixes}"
     name = f" *({'|'.join((*map(re.escape, known), placeholder))})? *"
     more = f"(,{name}){{0,{most - 1}}}" if most > 1 else ""
-    text: Schema = {"type": "string", "maxLength": 1000, "pattern": f"^{name}{more}$"}
+    longest = 1000 if most > 1 else 128
+    text: Schema = {"type": "string", "maxLength": longest, "pattern": f"^{name}{more}$"}
     listed: Schema = {
         "type": "array",
         "maxItems": most,

@@ -19,7 +19,11 @@ HOOKS = strategies.sampled_from(["http://127.0.0.1:9/hook", "https://example.com
 
 
 def _soon(seconds: int) -> str:
-    return str(seconds) if seconds % 2 else (datetime.now(UTC) + timedelta(seconds)).isoformat()
+    return (
+        str(seconds)
+        if seconds % 2
+        else (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    )
 
 
 schemathesis.openapi.format("image", IMAGES)

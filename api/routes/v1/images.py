@@ -34,14 +34,14 @@ def _makes(kind: Kind) -> Callable[..., Awaitable[Any]]:
         door: FrontDoor,
         prefer: Annotated[str | None, Header()] = None,
         idempotency_key: Annotated[str, Header(max_length=255)] = "",
-        cancel_after: Annotated[str | None, Header()] = None,
+        cancel_after: Annotated[str, Header(json_schema_extra={"format": "deadline"})] = "",
     ) -> Any:
         if not isinstance(dry_run := fields.pop("dry_run", False), bool):
             raise InvalidFields.of("dry_run", "must be true or false")
         notes = warnings(fields, kind)
         fields.setdefault("model_id", door.model.model_id)
         if dry_run:
-            return await _tried_out(door, fields, tenant, kind, notes)
+            return JSONResponse(await _tried_out(door, fields, tenant, kind, notes))
         after = deadline(cancel_after, datetime.now(UTC))
         wishes = Wishes(asked_wait(prefer) or 0, idempotency_key, after)
         record, place = await door.submit(fields, tenant, V1, kind, wishes)
