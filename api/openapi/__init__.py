@@ -1,1 +1,1 @@
-"""What /openapi.json says (reading order: patterns requests bodies examples document)."""
+"""What /openapi.json says (reading order: patterns requests bodies examples answers document)."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from api.openapi import bodies
+from api.openapi import bodies, v1_bodies
 from api.openapi.examples import JOB, PREFIX, PUBLIC_URL
 from api.routes.v1 import examples as v1
 
@@ -75,14 +75,14 @@ PUBLIC: dict[str, Answer] = {
 """By the last part of a path of the public API."""
 
 OWN: dict[tuple[str, str], Answer] = {
-    ("get", "/v1/jobs"): Answer(bodies.JobList, {"jobs": [v1.SUCCEEDED], "next_cursor": None}),
-    ("get", "/v1/jobs/{job_id}"): Answer(bodies.JobBody, v1.QUEUED),
+    ("get", "/v1/jobs"): Answer(v1_bodies.JobList, {"jobs": [v1.SUCCEEDED], "next_cursor": None}),
+    ("get", "/v1/jobs/{job_id}"): Answer(v1_bodies.JobBody, v1.QUEUED),
     ("delete", "/v1/jobs/{job_id}"): Answer(
-        bodies.JobBody, v1.QUEUED | {"status": "cancelled", "queue": None}
+        v1_bodies.JobBody, v1.QUEUED | {"status": "cancelled", "queue": None}
     ),
-    ("get", "/v1/models"): Answer(bodies.V1Models, {"models": [V1_MODEL]}),
+    ("get", "/v1/models"): Answer(v1_bodies.V1Models, {"models": [V1_MODEL]}),
     ("post", "/v1/uploads"): Answer(
-        bodies.Room,
+        v1_bodies.Room,
         {
             "url": LINK,
             "put": {
@@ -93,10 +93,10 @@ OWN: dict[tuple[str, str], Answer] = {
         },
         status=201,
     ),
-    ("get", "/v1/webhooks"): Answer(bodies.WebhookLog, v1.WEBHOOK),
-    ("post", "/v1/webhooks/{job_id}/replay"): Answer(bodies.WebhookLog, v1.WEBHOOK, status=202),
+    ("get", "/v1/webhooks"): Answer(v1_bodies.WebhookLog, v1.WEBHOOK),
+    ("post", "/v1/webhooks/{job_id}/replay"): Answer(v1_bodies.WebhookLog, v1.WEBHOOK, status=202),
     ("get", "/v1/errors/{code}"): Answer(
-        bodies.Meaning,
+        v1_bodies.Meaning,
         {"code": "invalid_key", "status": 401, "meaning": "No API key, or one that is nobody's."},
     ),
     ("get", "/healthz"): Answer(bodies.Health, {"status": "ok"}),

@@ -1,28 +1,27 @@
 """Completes what FastAPI knows of the routes: bodies, answers, examples, and where a key goes."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
 
 from api.answers import not_found
 from api.config import ApiSettings
 from api.dialects import DIALECTS, V1, Dialect, Kind, dialect_of
-from api.errors import ApiError, RepeatedKey
-from api.openapi import bodies
+from api.errors import RepeatedKey
+from api.openapi import bodies, v1_bodies
 from api.openapi.answers import answer_of
-from api.openapi.examples import JOB, PICTURE, PUBLIC_URL, REFUSALS, answers_of, request_example
-from api.openapi.requests import KEY, Choices, Schema, request_schema
+from api.openapi.examples import JOB, REFUSALS, answers_of, request_example
+from api.openapi.requests import Choices, Schema, request_schema
+from api.openapi.schemas import Schemas, json_answer, refusal
+from api.openapi.small_requests import BODIES, small_requests
 from api.routes.v1 import examples as v1
 from shared.add_ons import AddOn, AddOns
 from shared.models import Limits, ModelCard, Registry
 
 Operation = dict[str, Any]
 
-ROOT = "#/components/schemas/"
 SCHEMES = {
     "KeyHeader": {"type": "apiKey", "in": "header", "name": "key"},
     "Bearer": {"type": "http", "scheme": "bearer"},
@@ -30,20 +29,6 @@ SCHEMES = {
 }
 """A body may have it, too, in the field `key`."""
 NOT_OURS = ("HTTPValidationError", "ValidationError")
-BODIES = ("application/json", "application/x-www-form-urlencoded")
-UPLOADS = ("base64_crop", "base64_to_url", "upload_image")
-REQUEST: Schema = {
-    "anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}],
-    "not": {"enum": ["null"]},
-    "description": "The `id` of a request",
-    "example": JOB.id,
-}
-UPLOAD: Schema = {
-    "type": "string",
-    "format": "upload",
-    "description": "Base64, or a data URI, at most 5 MiB",
-    "example": PICTURE,
-}
 V1_DRY_RUN: Schema = {
     "type": ["boolean", "null"],
     "description": "Only check, and say what it would cost",
@@ -51,8 +36,6 @@ V1_DRY_RUN: Schema = {
 PICTURES = ("image/png", "image/jpeg", "image/webp", "text/plain")
 MADE = bodies.Success | bodies.Processing | bodies.Failed | bodies.Error
 ANYWHERE, WITH_KEY, WITH_BODY = {500}, {400, 401, 403, 429, 503}, {408, 413}
-RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
-REQUEST_ID = {"X-Request-Id": {"description": "As in the body", "schema": {"type": "string"}}}
 LINKS = {
     name: {
         "operationRef": f"#/paths/~1v1~1jobs~1{{job_id}}/{method}",
@@ -61,33 +44,6 @@ LINKS = {
     for name, method in (("job", "get"), ("cancel", "delete"))
 }
 LOCATION = {"Location": {"description": "Of the job", "schema": {"type": "string"}}}
-
-
-class Schemas:
-    """The named schemas of the document, gathered as they are needed."""
-
-    def __init__(self) -> None:
-        self.named: dict[str, Schema] = {}
-        self.refusals: dict[str, dict[str, Any]] = {}
-
-    def of(self, model: Any) -> Schema:
-        """A type's schema; what has a name in it becomes a reference."""
-        schema = _schema_of(model)
-        self.named |= schema.get("$defs", {})
-        schema = {name: part for name, part in schema.items() if name != "$defs"}
-        return self.name(schema["title"], schema) if isinstance(model, type) else schema
-
-    def name(self, name: str, schema: Schema) -> Schema:
-        """A reference to it, under a name; the same schema keeps its first name."""
-        known = next((each for each, other in self.named.items() if other == schema), name)
-        self.named[known] = schema
-        return {"$ref": ROOT + known}
-
-
-@cache
-def _schema_of(model: Any) -> Schema:
-    template = ROOT + "{model}"
-    return TypeAdapter(model).json_schema(mode="serialization", ref_template=template)
 
 
 def document(app: FastAPI, settings: ApiSettings) -> dict[str, Any]:
@@ -108,7 +64,7 @@ def document(app: FastAPI, settings: ApiSettings) -> dict[str, Any]:
         for path in (dialect.fetch_path.replace("{id}", "{job_id}"), dialect.fetch_path[:-5]):
             if dialect is not V1:
                 _fetch(whole["paths"][path], dialect, schemas)
-    _small_requests(whole["paths"], [card.model_id for card in registry])
+    small_requests(whole["paths"], [card.model_id for card in registry])
     others = whole.get("components", {}).get("schemas", {})
     named = {name: schema for name, schema in others.items() if name not in NOT_OURS}
     whole["components"] = {
@@ -130,7 +86,7 @@ def _answers(operation: Operation, method: str, path: str, schemas: Schemas) -> 
     responses = operation["responses"]
     responses.pop("422", None)  # such a request is a 400 here
     if found := answer_of(method, path):
-        responses[str(found.status)] = _json("Done.", schemas.of(found.model), found.example)
+        responses[str(found.status)] = json_answer("Done.", schemas.of(found.model), found.example)
     if path.startswith(("/generations/", "/temp/", "/uploads/")):
         picture: Schema = {"schema": {"type": "string", "format": "binary"}}
         responses["200"] = {"description": "It.", "content": dict.fromkeys(PICTURES, picture)}
@@ -145,9 +101,9 @@ def _answers(operation: Operation, method: str, path: str, schemas: Schemas) -> 
         operation["security"] = [{name: []} for name in names]
     for error in REFUSALS:
         if error.status in statuses:
-            responses[str(error.status)] = _refusal(error, dialect_of(path), schemas)
+            responses[str(error.status)] = refusal(error, dialect_of(path), schemas)
     if path == "/readyz":
-        responses["503"] = _json("One does not.", *_not_ready(schemas))
+        responses["503"] = json_answer("One does not.", *_not_ready(schemas))
 
 
 def _not_ready(schemas: Schemas) -> tuple[Schema, Any]:
@@ -169,30 +125,6 @@ def _usual(method: str, path: str) -> set[int]:
     if path.endswith("delete_image"):
         statuses |= {404, 409}
     return statuses
-
-
-def _refusal(error: ApiError, dialect: Dialect, schemas: Schemas) -> dict[str, str]:
-    age = "v1" if dialect is V1 else "modern" if dialect.is_modern else "old"
-    name = f"{type(error).__name__}-{age}"
-    if name not in schemas.refusals:
-        schemas.refusals[name] = _described(error, dialect, schemas)
-    return {"$ref": f"#/components/responses/{name}"}
-
-
-def _described(error: ApiError, dialect: Dialect, schemas: Schemas) -> dict[str, Any]:
-    headers = RETRY if "Retry-After" in error.headers else {}
-    meaning = (type(error).__doc__ or "").splitlines()[0]
-    if dialect is V1:
-        body = error.v1_body("req_0123456789abcdef", PUBLIC_URL)
-        answer, headers = _json(meaning, schemas.of(bodies.V1Error), body), headers | REQUEST_ID
-    else:
-        answer = _json(meaning, schemas.of(bodies.Error), error.body(dialect))
-    return answer | ({"headers": headers} if headers else {})
-
-
-def _json(description: str, schema: Schema, example: Any) -> dict[str, Any]:
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"description": description, "content": content}
 
 
 def _cards(dialect: Dialect, registry: Registry, settings: ApiSettings) -> list[ModelCard]:
@@ -243,12 +175,12 @@ def _make(
     kinds = ("application/json",) if dialect is V1 else BODIES
     operation["requestBody"] = {"required": True, "content": dict.fromkeys(kinds, media)}
     responses = operation["responses"]
-    responses["409"] = _refusal(RepeatedKey(), dialect, schemas)
+    responses["409"] = refusal(RepeatedKey(), dialect, schemas)
     if dialect is V1:
-        job, done = schemas.of(bodies.JobBody), schemas.of(bodies.JobBody | bodies.DryRun)
-        accepted = _json("Accepted.", job, v1.QUEUED)
+        job, done = schemas.of(v1_bodies.JobBody), schemas.of(v1_bodies.JobBody | v1_bodies.DryRun)
+        accepted = json_answer("Accepted.", job, v1.QUEUED)
         responses["202"] = accepted | {"headers": LOCATION, "links": LINKS}
-        responses["200"] = _json("Done, or tried out.", done, v1.SUCCEEDED)
+        responses["200"] = json_answer("Done, or tried out.", done, v1.SUCCEEDED)
     else:
         responses["200"] = _made(dialect, schemas)
 
@@ -263,43 +195,7 @@ def _fetch(methods: dict[str, Operation], dialect: Dialect, schemas: Schemas) ->
     for operation in methods.values():
         operation["responses"]["200"] = _made(dialect, schemas)
         if dialect.is_modern:
-            missing = _json("No such job.", schemas.of(bodies.Failed), not_found(JOB.id))
+            missing = json_answer("No such job.", schemas.of(bodies.Failed), not_found(JOB.id))
             operation["responses"]["404"] = missing
         else:
             operation["responses"].pop("404", None)
-
-
-def _takes(operation: Operation, required: list[str], properties: dict[str, Schema]) -> None:
-    """A small body, as JSON or as a form."""
-    example = {name: schema["example"] for name, schema in properties.items() if name in required}
-    shown = {name: _without_example(schema) for name, schema in properties.items()}
-    schema: Schema = {"type": "object", "properties": {"key": KEY, **shown}, "required": required}
-    media = {"schema": schema, "example": example}
-    operation["requestBody"] = {"required": True, "content": dict.fromkeys(BODIES, media)}
-
-
-def _without_example(schema: Schema) -> Schema:
-    return {name: value for name, value in schema.items() if name != "example"}
-
-
-def _asks(operation: Operation, name: str, schema: Schema) -> None:
-    """A field of the query string."""
-    parameter = {"name": name, "in": "query", "required": True, "schema": _without_example(schema)}
-    parameter["example"] = schema["example"]
-    operation.setdefault("parameters", []).append(parameter)
-
-
-def _small_requests(paths: dict[str, dict[str, Operation]], models: list[str]) -> None:
-    """What the other operations need to be told, by body or by query string."""
-    model_id = {"enum": models, "example": models[0]}
-    for path, methods in paths.items():
-        name = path.rpartition("/")[2]
-        wanted = {"verify_model": ("model_id", model_id), "fetch": ("request_id", REQUEST)}
-        if name in wanted and path.startswith("/api/"):
-            field, schema = wanted[name]
-            _takes(methods["post"], [field], {field: schema})
-            _asks(methods["get"], field, schema)
-        if name in UPLOADS and path.startswith("/api/"):
-            _takes(methods["post"], ["image"], {"image": UPLOAD})
-        if name == "delete_image":
-            _takes(methods["post"], ["request_id"], {"request_id": REQUEST})

@@ -36,7 +36,9 @@ SCHEDULER_NAMES = [
 
 def request_schema(dialect: Dialect, kind: Kind, limits: Limits, choices: Choices) -> Schema:
     """A JSON object that the version takes for this kind of image."""
-    required = needed(dialect, kind)
+    # Our own API runs the default model where none is named.
+    optional = {"model_id"} if dialect.is_strict else set()
+    required = [name for name in needed(dialect, kind) if name not in optional]
     fields = {
         name: info
         for name, info in ImageRequest.model_fields.items()
@@ -104,8 +106,10 @@ def _special(name: str, choices: Choices) -> Schema | None:
 
 def _address(name: str) -> Schema:
     if name == "webhook":
-        return {"anyOf": [{"type": "string", "format": "webhook", "maxLength": 2048}]}
-    image: Schema = {"type": "string", "format": "image"}
+        return {
+            "anyOf": [{"type": "string", "format": "webhook", "minLength": 8, "maxLength": 2048}]
+        }
+    image: Schema = {"type": "string", "format": "image", "minLength": 8}
     if name == "mask_image":
         return {"anyOf": [image]}
     return {"anyOf": [image, {"type": "array", "items": image, "minItems": 1, "maxItems": 1}]}
