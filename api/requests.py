@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from api.add_ons import Added
+from api.add_ons import MOST, Added
 from api.dialects import Dialect, Kind
 from api.errors import REQUIRED, InvalidFields
 from api.fields import ABSENT
@@ -137,6 +137,8 @@ def _no_deeper(value: Any, levels: int) -> None:
 def _joined(value: Any) -> Any:
     if not isinstance(value, list):
         return value
+    if len(value) > MOST:
+        raise ValueError(f"must be at most {MOST}, got {len(value)}")
     if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in value):
         raise ValueError("must be texts or numbers")
     return ",".join(map(str, value))
