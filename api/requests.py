@@ -47,6 +47,8 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 MOST_SAMPLES = 4
 LONGEST, DEEPEST = 4096, 16
 """Bytes and levels of a track_id."""
+LONGEST_ITEM = 180
+"""Characters of a text in a list."""
 IMAGES: dict[Kind, tuple[str, ...]] = {
     "text2img": (),
     "img2img": ("init_image",),
@@ -134,13 +136,19 @@ def _no_deeper(value: Any, levels: int) -> None:
         _no_deeper(item, levels - 1)
 
 
+def _is_item(item: Any) -> bool:
+    if isinstance(item, str):
+        return len(item) <= LONGEST_ITEM
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
 def _joined(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     if len(value) > MOST:
         raise ValueError(f"must be at most {MOST}, got {len(value)}")
-    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in value):
-        raise ValueError("must be texts or numbers")
+    if not all(map(_is_item, value)):
+        raise ValueError(f"must be texts of at most {LONGEST_ITEM} characters, or numbers")
     return ",".join(map(str, value))
 
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from api.add_ons import MOST
 from api.dialects import Dialect, Kind
 from api.openapi.patterns import any_of, decimal_text, whole_text
-from api.requests import IMAGES, MOST_SAMPLES, ImageRequest, needed
+from api.requests import IMAGES, LONGEST_ITEM, MOST_SAMPLES, ImageRequest, needed
 from shared.jobs import MAX_SEED
 from shared.models import Limits
 from shared.schedulers import A1111, KARRAS, SCHEDULERS, UNFIT
@@ -126,7 +126,7 @@ def _names(known: list[str], most: int) -> Schema:
     listed: Schema = {
         "type": "array",
         "maxItems": most,
-        "items": {"type": "string", "maxLength": 180, "pattern": f"^{name}$"},
+        "items": {"type": "string", "maxLength": LONGEST_ITEM, "pattern": f"^{name}$"},
     }
     return {"anyOf": [text, listed] if most > 1 else [text]}
 
@@ -134,8 +134,8 @@ def _names(known: list[str], most: int) -> Schema:
 def _strengths() -> Schema:
     """What they must be depends on the LoRAs; without any they mean nothing."""
     text, number = {"type": "string", "maxLength": 1000}, {"type": "number"}
-    short = {"type": "string", "maxLength": 100}
-    listed = {"type": "array", "maxItems": 5, "items": {"anyOf": [short, number]}}
+    short = {"type": "string", "maxLength": LONGEST_ITEM}
+    listed = {"type": "array", "maxItems": MOST, "items": {"anyOf": [short, number]}}
     return {"anyOf": [text, number, listed]}
 
 
