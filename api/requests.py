@@ -152,6 +152,11 @@ def _joined(value: Any) -> Any:
     return ",".join(map(str, value))
 
 
+def _as_text(number: Any) -> Any:
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return str(number) if is_number else number
+
+
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Decimal = Annotated[float, BeforeValidator(_decimal)]
@@ -218,7 +223,11 @@ class ImageRequest(BaseModel):
     lora_model: Annotated[
         Listed, Field(validation_alias=AliasChoices("lora_model", "lora"), description="Names")
     ] = None
-    lora_strength: Annotated[Listed, Field(description="0 to 2, for each LoRA or for all")] = None
+    lora_strength: Annotated[
+        Listed,
+        Field(description="0 to 2, for each LoRA or for all"),
+        BeforeValidator(_as_text),
+    ] = None
     embeddings_model: Annotated[
         Listed,
         Field(

@@ -229,3 +229,9 @@ def test_a_deadline_is_seconds_or_a_time(header, seconds):
 def test_other_deadlines_are_refused(header):
     with pytest.raises(InvalidFields, match="Cancel-After"):
         deadline(header, NOW)
+
+
+async def test_a_strength_may_be_a_number(alice, body):
+    answer = await alice.post("/img2img", json=body | {"lora_strength": 0.8})
+
+    assert answer.status_code == 202
