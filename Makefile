@@ -15,7 +15,7 @@ awk '/^Collecting/ && ++n % 20 == 0 {print "  " n " packages found"} \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up models test chaos check audit bench bench-gpu soak drill sweep keys format constraints
+.PHONY: help setup demo up models test chaos fuzz check audit bench bench-gpu soak drill sweep keys format constraints
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(INSTALLED) ## everything that needs no GPU; ARGS="-k webhook" passes opt
 
 chaos: $(INSTALLED) ## break the whole service by a seed and check that nothing is lost; SECONDS=90 SEED=7 BREAK=outbox
 	@$(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
+
+fuzz: $(INSTALLED) ## what /openapi.json says, tried out on the whole service; ARGS="--max-time 600 --seed 7" chooses
+	@$(BIN)/python -m infra.fuzz $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types, import contracts, dangerous calls
 	@$(BIN)/ruff format --check .

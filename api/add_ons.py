@@ -54,9 +54,10 @@ def choose_add_ons(
 def _names(
     field: str, given: str | None, card: ModelCard, known: Mapping[str, AddOn]
 ) -> tuple[str, ...]:
-    names = [name for name in _parts(given) if name and not PLACEHOLDER.fullmatch(name)]
-    if len(names) > MOST:
-        raise InvalidFields.of(field, f"must be at most {MOST} names, got {len(names)}")
+    parts = _parts(given)
+    if len(parts) > MOST:
+        raise InvalidFields.of(field, f"must be at most {MOST} names, got {len(parts)}")
+    names = [name for name in parts if name and not PLACEHOLDER.fullmatch(name)]
     for name in names:
         if name not in known or known[name].family != card.family:
             raise InvalidFields.of(field, _unfit(name, card, known))

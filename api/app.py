@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -15,6 +16,8 @@ from api.auth import Failures
 from api.config import ApiSettings
 from api.door import Door
 from api.enhance import read_styles
+from api.fields import Room
+from api.openapi.document import document
 from api.routes import (
     absent,
     checks,
@@ -102,6 +105,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    app.state.room = Room(settings.body_memory)
     if settings.cors_origins:
         # Without credentials: a key is in the request itself, no cookie speaks for anyone.
         origins = [origin.strip() for origin in settings.cors_origins.split(",")]
@@ -116,4 +120,5 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     every = (images, checks, jobs, deletions, uploads, models, operations, health, absent, v1)
     for routes in every:
         app.include_router(routes.router)
+    app.openapi = cache(partial(document, app, settings))  # type: ignore[method-assign]
     return app

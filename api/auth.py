@@ -34,7 +34,7 @@ class Failures:
 
 async def authenticate(keys: Iterable[Any], file: Tenants, keyring: Keyring) -> Tenant | None:
     """Whose request it is, by the keys that came with it; two that differ are nobody's."""
-    given = {key if isinstance(key, str) else None for key in keys if key}
+    given = {key if isinstance(key, str) else None for key in keys if key not in (None, "")}
     if len(given) != 1 or (key := given.pop()) is None:
         return None
     return file.of_key(key) or await keyring.of_key(key, file)

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import Field
+
 from shared.config import Duration, Settings
 from shared.jobs import Determinism, Format
 
@@ -30,3 +32,9 @@ class ApiSettings(Settings):
     """What `enhance_style` can name."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""
+    body_time: Duration = timedelta(seconds=10)
+    """How long a body may take, and what it takes at `body_rate` is added."""
+    body_rate: int = Field(default=64 * 2**10, gt=0)
+    """Bytes a second; a body that comes more slowly is refused with 408."""
+    body_memory: int = Field(default=512 * 2**20, gt=0)
+    """Bytes of all bodies that are being read or stored; beyond it 503."""

@@ -6,7 +6,9 @@ ApiError
 ├─ InvalidFields     400, with what is wrong with each field
 ├─ UnknownModel      400
 ├─ UnreadableBody    400
+├─ BodyTooSlow       408
 ├─ BodyTooLarge      413
+├─ HeadTooLarge      431
 ├─ NotFound          404
 ├─ TooManyJobs       429, with retry_after
 ├─ TooManyRequests   429, with retry_after
@@ -14,6 +16,7 @@ ApiError
 ├─ NotFinished       409
 ├─ NoSuchJob         404, in /v1
 ├─ AlreadyOver       409, in /v1
+├─ NothingToReplay   409, in /v1
 ├─ NotHere           501
 ├─ Fault             500
 └─ Unavailable       503, with retry_after
@@ -44,6 +47,8 @@ class ApiError(Exception):
     """Stable, for programs; /v1 shows it."""
     param: str | None = None
     """The field that it is about."""
+    hangs_up = False
+    """Whether the connection ends with it."""
 
     def __init__(self, message: str = "", **extra: Any) -> None:
         super().__init__(message)
@@ -74,9 +79,10 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Retry-After, where the body has it."""
+        """Retry-After, where the body has it; and the end, where nobody reads what still comes."""
         wait = self.extra.get("retry_after")
-        return {"Retry-After": str(wait)} if wait else {}
+        retry = {"Retry-After": str(wait)} if wait else {}
+        return retry | ({"Connection": "close"} if self.hangs_up else {})
 
 
 class InvalidKey(ApiError):
@@ -156,9 +162,32 @@ class BodyTooLarge(ApiError):
 
     status = 413
     code = "body_too_large"
+    hangs_up = True
 
     def __init__(self, most: int) -> None:
         super().__init__(f"The request must be at most {most // 2**20} MiB")
+
+
+class BodyTooSlow(ApiError):
+    """It came so slowly that nobody waits for the rest."""
+
+    status = 408
+    code = "body_too_slow"
+    hangs_up = True
+
+    def __init__(self) -> None:
+        super().__init__("The request's body came too slowly")
+
+
+class HeadTooLarge(ApiError):
+    """An address or headers that no client has."""
+
+    status = 431
+    code = "head_too_large"
+    hangs_up = True
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The address and the headers must be at most {most // 2**10} KiB")
 
 
 class TooManyJobs(ApiError):
@@ -232,6 +261,16 @@ class AlreadyOver(ApiError):
 
     def __init__(self, state: str) -> None:
         super().__init__(f"The job has {state} already; nothing was changed")
+
+
+class NothingToReplay(ApiError):
+    """A webhook that cannot be delivered once more."""
+
+    status = 409
+    code = "nothing_to_replay"
+
+    def __init__(self) -> None:
+        super().__init__("The job is not over, has no webhook, or had it replayed just now")
 
 
 class NotHere(ApiError):

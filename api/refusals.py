@@ -10,17 +10,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.config import ApiSettings
 from api.dialects import V1, dialect_of
+from api.edge import ALWAYS, UNLESS_SAID, Edge
 from api.errors import ApiError, Fault, InvalidFields, Unavailable, always_200
 from shared.object_store import STORE_ERRORS
 
 log = logging.getLogger(__name__)
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
 
 def install(app: FastAPI, settings: ApiSettings) -> None:
     """Answer every refusal and every fault with a body of the public API, or of our own."""
+    app.add_middleware(Edge, answer=partial(_answer, settings=settings))
     answer = partial(_answer, settings=settings)
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
@@ -36,7 +41,8 @@ def install(app: FastAPI, settings: ApiSettings) -> None:
         refusal = ApiError(str(error.detail))
         refusal.code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         response = answer(request, refusal, error.status_code)
-        response.headers.update(error.headers or {})  # what a 405 allows
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(_allowed(request))
         return response
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
@@ -47,7 +53,9 @@ def install(app: FastAPI, settings: ApiSettings) -> None:
 
     async def fault(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
-        return answer(request, Fault("Internal server error. Please try again."))
+        response = answer(request, Fault("Internal server error. Please try again."))
+        response.headers.update(ALWAYS | UNLESS_SAID)  # it goes out past all middleware
+        return response
 
     app.add_exception_handler(ApiError, refused)
     for kind in (RedisError, *STORE_ERRORS):
@@ -55,6 +63,17 @@ def install(app: FastAPI, settings: ApiSettings) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, fault)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Methods of a path, of which each has a route of its own."""
+    tried = {method: {**request.scope, "method": method} for method in METHODS}
+    routes = request.app.router.routes
+    return [
+        method
+        for method, scope in tried.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
 
 
 def _answer(

@@ -16,9 +16,9 @@ from pydantic import (
     Field,
     ValidationError,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from api.add_ons import Added
+from api.add_ons import MOST, Added
 from api.dialects import Dialect, Kind
 from api.errors import REQUIRED, InvalidFields
 from api.fields import ABSENT
@@ -36,10 +36,15 @@ from shared.jobs import (
 from shared.models import ModelCard
 from shared.schedulers import Algorithm, Choice, Start
 
+WHOLE = re.compile(r" *[+-]?[0-9]+(\.0+)? *")
+DECIMAL = re.compile(r" *[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+) *")
+"""Numbers as text: nothing else that Python would read as one, so that it can be documented."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 MOST_SAMPLES = 4
 LONGEST, DEEPEST = 4096, 16
 """Bytes and levels of a track_id."""
+LONGEST_ITEM = 180
+"""Characters of a text in a list."""
 IMAGES: dict[Kind, tuple[str, ...]] = {
     "text2img": (),
     "img2img": ("init_image",),
@@ -70,6 +75,19 @@ def _no_control_characters(text: str) -> str:
     if CONTROL_CHARACTERS.search(text):
         raise ValueError("must not contain control characters")
     return text
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and not WHOLE.fullmatch(value)):
+        raise PydanticCustomError("int", "no whole number")
+    # JSON has one kind of number: 512.0 is whole, however strictly one reads.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and not DECIMAL.fullmatch(value)):
+        raise PydanticCustomError("float", "no number")
+    return value
 
 
 def _random_when_negative(seed: Any) -> Any:
@@ -114,12 +132,31 @@ def _no_deeper(value: Any, levels: int) -> None:
         _no_deeper(item, levels - 1)
 
 
+def _is_item(item: Any) -> bool:
+    if isinstance(item, str):
+        return len(item) <= LONGEST_ITEM
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
 def _joined(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    if len(value) > MOST:
+        raise ValueError(f"must be at most {MOST}, got {len(value)}")
+    if not all(map(_is_item, value)):
+        raise ValueError(f"must be texts of at most {LONGEST_ITEM} characters, or numbers")
+    return ",".join(map(str, value))
+
+
+def _as_text(number: Any) -> Any:
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return str(number) if is_number else number
 
 
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
-Side = Annotated[int, Field(ge=1, le=8192)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Decimal = Annotated[float, BeforeValidator(_decimal)]
+Side = Annotated[Whole, Field(ge=1, le=8192)]
 Listed = Annotated[str | None, Field(max_length=1000), BeforeValidator(_joined)]
 
 
@@ -145,23 +182,23 @@ class ImageRequest(BaseModel):
     height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
         None
     )
-    samples: Annotated[int, Field(description="Images, 1 to 4; more counts as 4")] = 1
+    samples: Annotated[Whole, Field(description="Images, 1 to 4; more counts as 4")] = 1
     num_inference_steps: Annotated[
-        int,
+        Whole,
         Field(
             ge=1, le=51, validation_alias=AliasChoices("num_inference_steps", "steps"),
             description="Length of the denoising schedule, 1 to 51",
         ),
     ] = 20  # fmt: skip
     strength: Annotated[
-        float,
+        Decimal,
         Field(
             ge=0, le=1, validation_alias=AliasChoices("strength", "prompt_strength"),
             description="Share of the schedule that is run: 0 keeps the init image, 1 replaces it",
         ),
     ] = 0.7  # fmt: skip
     guidance_scale: Annotated[
-        float,
+        Decimal,
         Field(
             ge=1, le=20, validation_alias=AliasChoices("guidance_scale", "guidance"),
             description="How closely the prompt is followed, 1 to 20",
@@ -177,12 +214,16 @@ class ImageRequest(BaseModel):
         Algorithm | None, Field(description="Of DPMSolver schedulers; dpmsolver+++ is the SDE one")
     ] = None
     clip_skip: Annotated[
-        int | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
+        Whole | None, Field(ge=1, le=8, description="Last text encoder layers to leave out")
     ] = None
     lora_model: Annotated[
         Listed, Field(validation_alias=AliasChoices("lora_model", "lora"), description="Names")
     ] = None
-    lora_strength: Annotated[Listed, Field(description="0 to 2, for each LoRA or for all")] = None
+    lora_strength: Annotated[
+        Listed,
+        Field(description="0 to 2, for each LoRA or for all"),
+        BeforeValidator(_as_text),
+    ] = None
     embeddings_model: Annotated[
         Listed,
         Field(
@@ -202,7 +243,7 @@ class ImageRequest(BaseModel):
         Cover, Field(description="By what; blank means black"), BeforeValidator(_black_when_blank)
     ] = "sensitive_content_text"
     seed: Annotated[
-        int | None,
+        Whole | None,
         Field(ge=0, lt=MAX_SEED, description="Of the first sample; absent: random"),
         BeforeValidator(_random_when_negative),
     ] = None
@@ -215,7 +256,7 @@ class ImageRequest(BaseModel):
         Format, Field(description="jpg means jpeg"), BeforeValidator(_jpeg_when_jpg)
     ] = "png"
     quality: Annotated[
-        int | None, Field(ge=1, le=100, description="Of JPEG and WebP; default 95 and 90")
+        Whole | None, Field(ge=1, le=100, description="Of JPEG and WebP; default 95 and 90")
     ] = None
     temp: Annotated[bool, Field(description="Outputs last a day")] = False
     webhook: Annotated[str | None, Field(max_length=2048, description="Called with the result")] = (
@@ -228,7 +269,7 @@ class ImageRequest(BaseModel):
     @classmethod
     def read(cls, fields: Mapping[str, Any], dialect: Dialect, kind: Kind) -> "ImageRequest":
         """The request in these fields; raises InvalidFields that says what is wrong with each."""
-        missing = {name: [REQUIRED] for name in _needed(dialect, kind) if name not in fields}
+        missing = {name: [REQUIRED] for name in needed(dialect, kind) if name not in fields}
         # Who names a style wants it, also where nothing is enhanced unasked.
         named = {"enhance_prompt": True} if "enhance_style" in fields else {}
         try:
@@ -312,7 +353,8 @@ class ImageRequest(BaseModel):
         return min(self.samples, most)
 
 
-def _needed(dialect: Dialect, kind: Kind) -> list[str]:
+def needed(dialect: Dialect, kind: Kind) -> list[str]:
+    """Fields that a request must have."""
     needed = ["model_id"] if dialect.names_model else []
     if dialect.needs_prompt or kind == "text2img":
         needed.append("prompt")

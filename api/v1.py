@@ -40,8 +40,11 @@ ERRORS = {
     "no_such_job": (404, "The id is unknown, expired, or another key's."),
     "method_not_allowed": (405, "The path is right, the method is not."),
     "already_over": (409, "The job cannot be cancelled any more."),
+    "nothing_to_replay": (409, "The job is not over, or has no webhook."),
     "not_finished": (409, "The job has to end first."),
     "repeated_key": (409, "The Idempotency-Key came with another request within the last day."),
+    "body_too_slow": (408, "The body came too slowly."),
+    "head_too_large": (431, "The address or the headers are too long."),
     "body_too_large": (413, "The request has too many bytes."),
     "too_many_jobs": (429, "The key has as many live jobs as it may have; see Retry-After."),
     "too_many_requests": (429, "The key asks more often than it may; see Retry-After."),
@@ -69,7 +72,7 @@ def _unknown(name: str) -> str:
 
 def deadline(header: str | None, now: datetime) -> timedelta | None:
     """What a Cancel-After header asks for: seconds, or an ISO 8601 time with a zone."""
-    if header is None:
+    if not header:
         return None
     try:
         after = timedelta(seconds=float(header))

@@ -30,5 +30,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["python", "-m", "uvicorn", "api.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", \
-     "--loop", "uvloop", "--http", "httptools", "--no-access-log", \
+     "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header", \
      "--timeout-graceful-shutdown", "20", "--timeout-keep-alive", "75"]

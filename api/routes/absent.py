@@ -54,5 +54,5 @@ for _path, _reason in ABSENT.items():
         _refuses(_what, _reason),
         methods=["POST"],
         name=f"{_what} (absent)",
-        description=f"Not on this server: {_reason}.",
+        include_in_schema=False,
     )

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, HTTPException, Response
 
 from api.dependencies import Fields, FrontDoor, Submitter
 from api.dialects import DIALECTS, Dialect, Kind
-from api.requests import ImageRequest
 from api.terms import Wishes
 from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject, possible_keys
 
@@ -17,31 +16,6 @@ router = APIRouter(tags=["images"])
 
 NO_IMAGE = "No such image, or it has expired"
 
-_SCHEMA = ImageRequest.model_json_schema(by_alias=False)
-_SCHEMA["properties"] |= {"key": {"type": "string", "description": "API key"}}
-_EXAMPLE = {
-    "key": "YOUR_KEY",
-    "prompt": "a cat sitting on a bench",
-    "init_image": "https://example.com/cat.png",
-    "width": "512",
-    "height": "512",
-    "samples": "1",
-    "num_inference_steps": "30",
-    "strength": 0.7,
-    "guidance_scale": 7.5,
-    "seed": None,
-    "webhook": None,
-    "track_id": None,
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": _SCHEMA, "example": _EXAMPLE},
-            "application/x-www-form-urlencoded": {"schema": _SCHEMA},
-        },
-    }
-}
 ANSWERS = "Answers `success` when it is done in time, else `processing`."
 WHAT: dict[Kind, str] = {
     "text2img": "Paint from a text.",
@@ -82,7 +56,6 @@ for _dialect in DIALECTS.values():
             methods=["POST"],
             name=f"{_kind} ({_dialect.name})",
             description=f"{WHAT[_kind]} {ANSWERS}",
-            openapi_extra=_BODY,
         )
 
 
@@ -109,7 +82,7 @@ for _folder in OUTPUT_FOLDERS:
 
 def image_response(stored: StoredObject) -> Response:
     """An object as a browser may show it."""
-    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "private, max-age=86400"}
     return Response(stored.body, media_type=stored.content_type, headers=headers)
 
 

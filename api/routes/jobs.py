@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
 from api.answers import not_found
@@ -16,11 +16,15 @@ router = APIRouter(tags=["jobs"])
 
 JOB_ID = re.compile(r"[0-9]{1,16}")
 
+JobId = Annotated[str, Path(min_length=1, examples=[2459942952603423])]
+
 Fetch = Callable[..., Awaitable[Any]]
 
 
 def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
-    async def fetch_by_path(job_id: str, tenant: Reader, door: FrontDoor, request: Request) -> Any:
+    async def fetch_by_path(
+        job_id: JobId, tenant: Reader, door: FrontDoor, request: Request
+    ) -> Any:
         """The result of an earlier request, or how far it is."""
         known = int(job_id) if JOB_ID.fullmatch(job_id) else None
         record = known and await door.submissions.find(known, tenant.tenant)
@@ -35,7 +39,10 @@ def _fetches(dialect: Dialect) -> tuple[Fetch, Fetch]:
         """The same, with the id in the field `request_id`."""
         if "request_id" not in fields:
             raise InvalidFields.of("request_id", REQUIRED)
-        return await fetch_by_path(str(fields["request_id"]), tenant, door, request)
+        job_id = fields["request_id"]
+        if isinstance(job_id, bool) or not isinstance(job_id, str | int):
+            raise InvalidFields.of("request_id", "must be a number or a string")
+        return await fetch_by_path(str(job_id), tenant, door, request)
 
     return fetch_by_path, fetch_by_field
 

@@ -155,7 +155,10 @@ def _api(name: str, place: Place) -> Service:
     app = ("api.app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools")
     address = ("--host", HOST, "--port", str(place.api_port))
     # Callers who wait for their image may keep a connection open for a minute.
-    manners = ("--no-access-log", "--timeout-graceful-shutdown", "5", *PATIENT)
+    manners = (
+        *("--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "5"),
+        *PATIENT,
+    )
     return Service(
         name,
         (sys.executable, "-m", "uvicorn", *app, *address, *manners),

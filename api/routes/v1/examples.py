@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from api.dialects import Kind
-from api.requests import ImageRequest
+from api.openapi.examples import META
 from api.v1 import ERRORS
 
 JOB_ID = 2459942952603423
@@ -23,7 +22,7 @@ QUEUED = {
     "images": [],
     "seconds": None,
     "error": None,
-    "parameters": {"prompt": "a cat", "steps": 20, "strength": 0.7, "seeds": [42]},
+    "parameters": META,
     "warnings": ["'promt' is unknown and was ignored; did you mean prompt?"],
     "urls": {
         "self": f"https://img.example.com/v1/jobs/{JOB_ID}",
@@ -54,27 +53,17 @@ DRY_RUN = {
     "eta": 4.0,
     "warnings": [],
 }
+WEBHOOK = {
+    "job": JOB_ID,
+    "url": "https://example.com/hook",
+    "status": "pending",
+    "attempts": [{"at": 1895745600.0, "seconds": 0.2, "status": 500, "reason": ""}],
+}
 EVENTS = (
     'event: queued\ndata: {"position": 1, "reason": "its_turn_comes", "eta": 4.0}\n\n'
     'event: running\ndata: {"step": 7, "steps": 14}\n\n'
     'event: succeeded\ndata: {"id": 2459942952603423, "status": "succeeded"}\n\n'
 )
-REQUESTS: dict[Kind, dict[str, Any]] = {
-    "text2img": {"prompt": "a cat", "width": 512, "height": 512},
-    "img2img": {
-        "prompt": "a cat",
-        "init_image": "https://example.com/cat.png",
-        "strength": 0.7,
-        "seed": 42,
-        "track_id": "order-7",
-    },
-    "inpaint": {
-        "prompt": "a hat",
-        "init_image": "https://example.com/cat.png",
-        "mask_image": "https://example.com/mask.png",
-    },
-}
-
 Answers = dict[int | str, dict[str, Any]]
 
 
@@ -101,11 +90,3 @@ def json_body(example: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
     """A body that a route reads itself, as OpenAPI describes it."""
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def request_body(kind: Kind) -> dict[str, Any]:
-    """The body of a request for images."""
-    schema = ImageRequest.model_json_schema(by_alias=False)
-    dry_run = {"type": "boolean", "description": "Only check, and say what it would cost"}
-    schema["properties"] |= {"dry_run": dry_run}
-    return json_body(REQUESTS[kind], schema)

@@ -12,7 +12,7 @@ from api.dialects import V1, Kind
 from api.door import Door
 from api.errors import InvalidFields
 from api.routes.images import WHAT, asked_wait
-from api.routes.v1.examples import DRY_RUN, QUEUED, SUCCEEDED, answers, request_body
+from api.routes.v1.examples import DRY_RUN, QUEUED, SUCCEEDED, answers
 from api.terms import Wishes
 from api.v1 import deadline, job_body, warnings
 from shared.tenants import Tenant
@@ -34,14 +34,14 @@ def _makes(kind: Kind) -> Callable[..., Awaitable[Any]]:
         door: FrontDoor,
         prefer: Annotated[str | None, Header()] = None,
         idempotency_key: Annotated[str, Header(max_length=255)] = "",
-        cancel_after: Annotated[str | None, Header()] = None,
+        cancel_after: Annotated[str, Header(json_schema_extra={"format": "deadline"})] = "",
     ) -> Any:
         if not isinstance(dry_run := fields.pop("dry_run", False), bool):
             raise InvalidFields.of("dry_run", "must be true or false")
         notes = warnings(fields, kind)
         fields.setdefault("model_id", door.model.model_id)
         if dry_run:
-            return await _tried_out(door, fields, tenant, kind, notes)
+            return JSONResponse(await _tried_out(door, fields, tenant, kind, notes))
         after = deadline(cancel_after, datetime.now(UTC))
         wishes = Wishes(asked_wait(prefer) or 0, idempotency_key, after)
         record, place = await door.submit(fields, tenant, V1, kind, wishes)
@@ -75,7 +75,6 @@ for _kind in V1.kinds.values():
         status_code=202,
         name=_kind,
         description=f"{WHAT[_kind]} {HOW}",
-        openapi_extra=request_body(_kind),
         responses=answers(
             "invalid_field",
             "repeated_key",

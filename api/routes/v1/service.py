@@ -69,19 +69,19 @@ async def list_models(_: HeaderReader, door: FrontDoor) -> dict[str, Any]:
 )
 async def make_upload(fields: Json, _: HeaderSubmitter, door: FrontDoor) -> dict[str, Any]:
     """Room for an image: PUT it to `put.url` with these headers, then start from `url`."""
-    content_type, size = fields.get("content_type"), fields.get("size")
+    content_type, size = fields.get("content_type"), fields.get("size", 0)
     kinds = {content_type: kind for kind, content_type in CONTENT_TYPES.items()}
     if not isinstance(content_type, str) or content_type not in kinds:
         raise InvalidFields.of("content_type", f"must be one of {', '.join(kinds)}")
     most = door.settings.image_bytes
-    if type(size) is not int or not 1 <= size <= most:
+    if type(size) not in (int, float) or size % 1 or not 1 <= size <= most:
         raise InvalidFields.of("size", f"must be the image's bytes, 1 to {most}")
     key = upload_key(kinds[content_type].lower())
     return {
         "url": f"{door.settings.public_url.rstrip('/')}/{key}",
         "put": {
-            "url": door.store.upload_link(key, content_type, size),
-            "headers": {"Content-Type": content_type, "Content-Length": str(size)},
+            "url": door.store.upload_link(key, content_type, int(size)),
+            "headers": {"Content-Type": content_type, "Content-Length": str(int(size))},
             "expires_in": int(UPLOAD_TIME.total_seconds()),
         },
     }

@@ -6,19 +6,12 @@ from fastapi import APIRouter, Query
 
 from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter
 from api.door import Door
-from api.errors import ApiError
-from api.routes.v1.examples import JOB_ID, answers
+from api.errors import NothingToReplay
+from api.routes.v1.examples import WEBHOOK, answers
 from api.routes.v1.jobs import JobId, own_job
 from shared.jobs import MAX_JOB_ID, JobRecord
 
 router = APIRouter()
-
-EXAMPLE = {
-    "job": JOB_ID,
-    "url": "https://example.com/hook",
-    "status": "pending",
-    "attempts": [{"at": 1895745600.0, "seconds": 0.2, "status": 500, "reason": ""}],
-}
 
 
 async def _shown(door: Door, record: JobRecord) -> dict[str, Any]:
@@ -27,7 +20,7 @@ async def _shown(door: Door, record: JobRecord) -> dict[str, Any]:
     return {"job": job_id, "url": url, "status": url and status, "attempts": attempts}
 
 
-@router.get("/webhooks", responses=answers("no_such_job", s200=EXAMPLE))
+@router.get("/webhooks", responses=answers("no_such_job", s200=WEBHOOK))
 async def webhook_log(
     tenant: HeaderReader,
     door: FrontDoor,
@@ -40,12 +33,12 @@ async def webhook_log(
 @router.post(
     "/webhooks/{job_id}/replay",
     status_code=202,
-    responses=answers("invalid_request", "no_such_job", s202=EXAMPLE),
+    responses=answers("nothing_to_replay", "no_such_job", s202=WEBHOOK),
 )
 async def replay_webhook(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) -> dict[str, Any]:
     """Deliver the webhook of a job that is over once more, under the same `webhook-id`."""
     replayed = await door.deliveries.replay(job_id, tenant.tenant)
     record = await own_job(door, job_id, tenant)
     if not replayed:
-        raise ApiError("The job is not over, has no webhook, or had it replayed just now")
+        raise NothingToReplay
     return await _shown(door, record)

@@ -118,7 +118,7 @@ async def test_what_has_no_webhook_or_is_not_over_is_not_delivered(alice, submit
 
     answers = [await alice.post(f"/webhooks/{job['id']}/replay") for job in (waiting, silent)]
 
-    assert [answer.status_code for answer in answers] == [400, 400]
+    assert [answer.status_code for answer in answers] == [409, 409]
 
 
 async def test_every_error_is_explained(alice):
@@ -142,4 +142,4 @@ async def test_the_documentation_has_an_example_of_everything(alice):
     for operation in ours.values():
         success = next(a for status, a in operation["responses"].items() if status < "3")
         assert all("example" in media for media in success["content"].values())
-        assert operation["security"] == [{"key": []}]
+        assert operation["security"] == [{"Bearer": []}, {"KeyHeader": []}]

@@ -1,0 +1,1 @@
+"""What /openapi.json says (reading order: patterns requests bodies examples answers document)."""

@@ -1,0 +1,270 @@
+"""The HTTP edge, over a real server: what comes may be anything, what goes out says nothing."""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+import uvicorn
+
+from api.app import create_app
+from tests.api.conftest import KEY, PNG
+from tests.servers import free_port
+
+pytestmark = pytest.mark.anyio
+
+CANARY = "canary-of-the-caller"
+FIELDS = {"key": KEY, "prompt": CANARY, "init_image": base64.b64encode(PNG).decode()}
+PATH = "/api/v3/img2img"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back on a connection."""
+
+    status: int
+    head: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A server to be talked to in bytes."""
+
+    port: int
+
+    async def say(self, sent: bytes, most: int = 1) -> list[Answer]:
+        """So many answers to these bytes, fewer if the server ends the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(sent)
+        answers: list[Answer] = []
+        while len(answers) < most and (head := await _head(reader)):
+            status = int(head.split()[1])
+            length = re.search(r"content-length: (\d+)", head)
+            body = await reader.readexactly(int(length[1])) if length else b""
+            answers.append(Answer(status, head, body))
+        writer.close()
+        return answers
+
+    async def post(self, body: bytes, *lines: str, path: str = PATH) -> Answer:
+        """The answer to one request with a declared length."""
+        head = request_head("POST", path, f"Content-Length: {len(body)}", *lines)
+        [answer] = await self.say(head + body)
+        return answer
+
+
+async def _head(reader: asyncio.StreamReader) -> str:
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        return ""
+
+
+def request_head(method: str, path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: door", *lines, "", ""]).encode()
+
+
+def chunked(*chunks: bytes) -> bytes:
+    sized = [f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks]
+    return b"".join(sized) + b"0\r\n\r\n"
+
+
+@pytest.fixture
+async def serve(settings, anyio_backend) -> AsyncIterator:
+    """Starts the API with other settings."""
+    running = []
+
+    async def serve(**changes) -> Edge:
+        app = create_app(settings.model_copy(update=changes))
+        config = uvicorn.Config(
+            app, port=(port := free_port()), http="httptools", log_level="critical",
+            server_header=False, timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        running.append((server, asyncio.create_task(server.serve())))
+        while not server.started:
+            await asyncio.sleep(0.005)
+        return Edge(port)
+
+    yield serve
+    for server, task in running:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def edge(serve) -> Edge:
+    return await serve()
+
+
+def says_nothing(answer: Answer) -> bool:
+    return CANARY.encode() not in answer.body and KEY.encode() not in answer.body
+
+
+async def test_numbers_that_are_none_are_refused_by_the_field(edge):
+    for text in ("NaN", "Infinity", "-Infinity", "1e400", "true", "[]", "1" + "0" * 30):
+        for field in ("strength", "seed", "width", "num_inference_steps"):
+            body = json.dumps(FIELDS | {field: "HERE"}).replace('"HERE"', text)
+            answer = await edge.post(body.encode())
+            assert (answer.status, says_nothing(answer)) == (400, True), (text, field)
+            assert [*json.loads(answer.body)["message"]] == [field], text
+
+
+async def test_texts_that_are_none_are_refused_by_the_field(edge):
+    for text in ('"\\ud800"', '"a\\u0000b"', '["a"]', "{}", "true"):
+        body = json.dumps(FIELDS).replace(f'"{CANARY}"', text)
+        answer = await edge.post(body.encode())
+        assert answer.status == 400, text
+        assert [*json.loads(answer.body)["message"]] == ["prompt"]
+
+
+async def test_every_type_of_track_id_is_taken(edge):
+    for value in (True, 0, 10**30, 1.5, "", [], [1, None], {"a": {"b": "ü"}}, None):
+        answer = await edge.post(json.dumps(FIELDS | {"track_id": value}).encode())
+        assert answer.status == 200, value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe\x00",
+        b'{"prompt": "' + b"1" * 10,
+        b"9" * 5000,
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b"null",
+        b'"text"',
+    ],
+    ids=["lists", "objects", "bytes", "cut", "number", "long seed", "null", "text"],
+)
+async def test_a_body_that_is_no_object_is_unreadable(edge, body):
+    answer = await edge.post(body, f"key: {KEY}")
+
+    assert answer.status == 400
+    assert json.loads(answer.body)["message"] == "Invalid API Request"
+
+
+async def test_a_body_in_utf_16_or_with_a_field_twice_is_one_object_to_all(edge):
+    twice = json.dumps(FIELDS).replace("{", '{"key": "nobody", ', 1)
+
+    assert (await edge.post(json.dumps(FIELDS).encode("utf-16"))).status == 200
+    assert (await edge.post(twice.encode())).status == 200
+
+
+async def test_a_large_body_is_refused_as_soon_as_it_shows(serve):
+    edge = await serve(max_body=100_000)
+    declared = request_head("POST", PATH, "Content-Length: 100001")
+    streamed = request_head("POST", PATH, "Transfer-Encoding: chunked")
+
+    for request in (declared, streamed + chunked(*[b"x" * 10_000] * 11)):
+        [answer] = await edge.say(request)
+        assert answer.status == 413
+        assert "connection: close" in answer.head
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(serve):
+    edge = await serve(body_time=timedelta(milliseconds=50))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(request_head("POST", PATH, "Content-Length: 1000") + b"{")
+
+    async with asyncio.timeout(10):
+        everything = await reader.read()
+
+    writer.close()
+    assert everything.startswith(b"HTTP/1.1 408")
+    assert b'"status":"error"' in everything
+
+
+async def test_bodies_of_all_requests_together_have_a_bound(serve):
+    edge = await serve(body_memory=50_000)
+    head = request_head("POST", PATH, "Content-Length: 40000")
+    _, held = await asyncio.open_connection("127.0.0.1", edge.port)
+    held.write(head + b" " * 39_999)
+    await held.drain()
+    refused = await _until(edge, 503)
+
+    held.close()
+    accepted = await _until(edge, 200)
+
+    assert "retry-after: 5" in refused.head
+    assert json.loads(accepted.body)["status"] == "processing"
+
+
+async def _until(edge: Edge, status: int) -> Answer:
+    """The first answer of this status to requests that fill a third of the room."""
+    body = json.dumps(FIELDS | {"padding": "x" * 20_000}).encode()
+    async with asyncio.timeout(10):
+        while (answer := await edge.post(body)).status != status:
+            assert answer.status in (200, 503)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Content-Length: 5", "Transfer-Encoding: chunked"),
+        ("Content-Length: 5", "Content-Length: 6"),
+        ("Content-Length: -1",),
+        ("Content-Length: 5, 5",),
+        ("Transfer-Encoding: identity, chunked, x",),
+        (" folded: header",),
+        ("No colon",),
+    ],
+)
+async def test_a_head_that_can_be_read_in_two_ways_ends_the_connection(edge, lines):
+    smuggled = request_head("GET", "/healthz")
+    sent = request_head("POST", PATH, *lines) + b"0\r\n\r\n" + smuggled
+
+    answers = await edge.say(sent, most=2)
+
+    assert [answer.status for answer in answers] == [400]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        request_head("GET", "/healthz", f"X-Long: {'x' * 2**20}"),
+        request_head("GET", "/healthz?" + "x" * 2**20),
+        request_head("GET", "/" + "x" * 2**20),
+        request_head("GET", "/healthz", *(f"X-{n}: {'x' * 30}" for n in range(10_000))),
+    ],
+    ids=["header", "query", "path", "flood"],
+)
+async def test_an_endless_head_is_refused(edge, request_bytes):
+    [answer] = await edge.say(request_bytes)
+
+    assert answer.status in (400, 431)
+
+
+async def test_requests_may_come_in_a_row_and_in_other_forms(edge):
+    row = request_head("GET", "/healthz") * 3
+    absolute = request_head("GET", "http://door/healthz")
+    empty = request_head("GET", "/healthz", "Transfer-Encoding: chunked") + chunked()
+
+    answers = await edge.say(row + absolute + empty, most=5)
+
+    assert [answer.status for answer in answers] == [200] * 5
+
+
+async def test_an_answer_is_nobody_elses_and_does_not_name_the_server(edge):
+    refused = await edge.post(b"{}")
+    [found] = await edge.say(request_head("GET", "/healthz"))
+    [unknown] = await edge.say(request_head("GET", "/nowhere"))
+
+    for answer in (refused, found, unknown):
+        assert "x-content-type-options: nosniff" in answer.head
+        assert "referrer-policy: no-referrer" in answer.head
+        assert "cache-control: no-store" in answer.head
+        assert "\r\nserver:" not in answer.head
+
+
+async def test_a_refused_method_is_told_every_allowed_one(edge):
+    [answer] = await edge.say(request_head("PUT", "/api/v3/fetch/1"))
+
+    assert answer.status == 405
+    assert "\r\nallow: get, post\r\n" in answer.head
