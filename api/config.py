@@ -1,6 +1,9 @@
 """What only the front door needs to know."""
 
 from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
 
 from shared.config import Duration, Settings
 from shared.jobs import Determinism, Format
@@ -23,5 +26,7 @@ class ApiSettings(Settings):
     """Of requests that do not say."""
     output_format: Format = "png"
     """Of requests that do not say."""
+    most_streams: Annotated[int, Field(ge=1)] = 100
+    """Event streams that a tenant may have open at a time, at each process of the door."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""

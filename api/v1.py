@@ -43,6 +43,7 @@ ERRORS = {
     "repeated_key": (409, "The Idempotency-Key came with another request within the last day."),
     "body_too_large": (413, "The request has too many bytes."),
     "too_many_jobs": (429, "The key has as many live jobs as it may have; see Retry-After."),
+    "too_many_streams": (429, "The key follows as many jobs at once as it may."),
     "internal_error": (500, "Our fault; the log has it under `request_id`."),
     "unavailable": (503, "Nothing was accepted; try again after Retry-After."),
 }
@@ -97,7 +98,7 @@ def job_body(
         "model_id": job.params.model_id,
         "track_id": job.track_id,
         "queue": queue_body(record, place) if record.state is JobState.QUEUED else None,
-        "progress": progress_body(record) if record.state is JobState.RUNNING else None,
+        "progress": progress_body(record) or None if record.state is JobState.RUNNING else None,
         "images": _images(record, links),
         "seconds": record.result and record.result.seconds,
         "error": record.failure and record.failure.model_dump(),
@@ -113,13 +114,13 @@ def queue_body(record: JobRecord, place: Place) -> dict[str, Any]:
     return {
         "position": place.ahead + 1,
         "reason": "its_turn_comes" if is_served else "no_worker",
-        "eta": place.eta(record.job) if is_served else None,
+        "eta": place.eta(record) if is_served else None,
     }
 
 
 def progress_body(record: JobRecord) -> dict[str, int]:
-    """Denoising steps done and in all, over all samples; none in all: the device has not begun."""
-    return {"step": record.step, "steps": record.steps}
+    """Denoising steps done and in all, over all samples; nothing while their number is unknown."""
+    return {"step": record.step, "steps": record.steps} if record.steps else {}
 
 
 def _images(record: JobRecord, links: Links) -> list[dict[str, Any]]:

@@ -35,9 +35,13 @@ class Effort:
     """Of the interval in which the highest rate is looked for."""
     submissions: int = 1500
     submission_rounds: int = 5
+    promises: int = 200
+    """Jobs whose eta is compared with their real time, in each kind of queue."""
 
 
-QUICK = Effort(((64, 3, 1),), 40, seeds=1, halvings=2, submissions=64, submission_rounds=1)
+QUICK = Effort(
+    ((64, 3, 1),), 40, seeds=1, halvings=2, submissions=64, submission_rounds=1, promises=8
+)
 
 
 class Stopwatch:
