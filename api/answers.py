@@ -14,11 +14,11 @@ LATER = "Try to fetch request after seconds estimated"
 def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str) -> dict[str, Any]:
     """A job that is not done; `eta` in seconds, an upper bound.
 
-    Of a running one `progress` says the denoising steps done and in all, over all samples; none in
-    all: the device has not begun.
+    Of a running one `progress` says the denoising steps done and in all, over all samples, as soon
+    as it is known how many there are.
     """
     url = public_url.rstrip("/") + dialect.fetch_path.format(id=record.job.id)
-    is_running = record.state is JobState.RUNNING
+    has_begun = record.state is JobState.RUNNING and record.steps > 0
     return {
         "status": "processing",
         "tip": HINT.format(url=url),
@@ -32,7 +32,7 @@ def processing(record: JobRecord, eta: float, dialect: Dialect, public_url: str)
         "future_links": future_links(record.job, public_url),
         "webhook_status": "",
         "meta": meta(record),
-        **({"progress": {"step": record.step, "steps": record.steps}} if is_running else {}),
+        **({"progress": {"step": record.step, "steps": record.steps}} if has_begun else {}),
     }
 
 

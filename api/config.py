@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -30,6 +31,8 @@ class ApiSettings(Settings):
     """Of requests that do not say."""
     styles_file: Path = Path(__file__).with_name("styles.yaml")
     """What `enhance_style` can name."""
+    most_streams: Annotated[int, Field(ge=1)] = 100
+    """Event streams that a tenant may have open at a time, at each process of the door."""
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""
     body_time: Duration = timedelta(seconds=10)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,15 @@ from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, Unk
 from api.images import decode_base64, is_address
 from api.metrics import SUBMISSIONS
 from api.requests import ImageRequest
-from api.terms import Place, Wishes
+from api.terms import NOWHERE, Place, Wishes
 from api.waiting import Waiting
 from shared.add_ons import AddOns
 from shared.egress import Guard, Refused, check_url
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
+from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
-from shared.ledger.submissions import Load, Outcome, Receipt, Submission, Submissions
+from shared.ledger.submissions import Outcome, Receipt, Standing, Submission, Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
 from shared.outcome import outcome
@@ -86,7 +87,10 @@ class Door:
         try:
             seconds = self.patience(wishes.wait, webhook=job.webhook is not None)
             record = await self._wait(receipt.job_id, tenant, seconds)
-            return record, await self.place(record)
+            place = await self.place(record)
+            if not record.state.is_final:
+                await self.submissions.expect(record.job.id, place.expectation(record))
+            return record, place
         except Exception:
             # Accepted: an error would make the caller send the job a second time.
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
@@ -168,23 +172,25 @@ class Door:
             attempts=0,
             created=receipt.created,
         )
-        load = Load(receipt.waiting, seconds=None, seconds_per_work=0, slots=0)
-        return record, Place(receipt.waiting, load)
+        standing = Standing(ahead=receipt.waiting, turns=receipt.waiting, waits=True)
+        return record, Place(standing, Load(receipt.waiting))
 
     async def place(self, record: JobRecord) -> Place:
         """Where the job stands now; one that is over, nowhere."""
         if record.state.is_final:
-            return Place(0, Load(0, seconds=None, seconds_per_work=0, slots=0))
+            return NOWHERE
         load = await self.submissions.load(record.job.pool)
-        is_held_back = await self.submissions.is_held_back(record)
-        return Place(await self.submissions.ahead(record), load, is_held_back)
+        standing = await self.submissions.standing(record)
+        if not standing.waits:  # it is one of those that run, and may be since it was read
+            load = replace(load, running=max(0, load.running - 1))
+        return Place(standing, load)
 
     def answer(self, record: JobRecord, place: Place) -> dict[str, Any]:
         """The job as it stands, in the public API's words."""
         if record.state.is_final:
             return outcome(record, self.store.links)
         dialect = dialect_named(record.job.dialect)
-        return processing(record, place.eta(record.job), dialect, self.settings.public_url)
+        return processing(record, place.eta(record), dialect, self.settings.public_url)
 
     async def _with_inputs(self, job: Job, keep: Callable[[str], str]) -> Job:
         """The job with its addresses checked as far as they show, and its inline images kept."""
@@ -239,7 +245,7 @@ class Door:
                 raise RepeatedKey
             case Outcome.TENANT_FULL:
                 load = await self.submissions.load(pool)
-                raise TooManyJobs(tenant.most_live, retry_after=int(load.eta(0)))
+                raise TooManyJobs(tenant.most_live, retry_after=int(load.before(0).eta))
             case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:
                 raise Unavailable
 

@@ -12,6 +12,7 @@ ApiError
 ├─ NotFound          404
 ├─ TooManyJobs       429, with retry_after
 ├─ TooManyRequests   429, with retry_after
+├─ TooManyStreams    429, in /v1
 ├─ RepeatedKey       409
 ├─ NotFinished       409
 ├─ NoSuchJob         404, in /v1
@@ -210,6 +211,16 @@ class TooManyRequests(ApiError):
     def __init__(self, most: float, unit: str, retry_after: int) -> None:
         message = f"Rate limit exceeded. Maximum {most:g} requests per {unit} allowed."
         super().__init__(message, retry_after=retry_after)
+
+
+class TooManyStreams(ApiError):
+    """The tenant follows as many jobs as it may."""
+
+    status = 429
+    code = "too_many_streams"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"At most {most} event streams may be open at a time; close one first")
 
 
 class RepeatedKey(ApiError):

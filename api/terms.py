@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.jobs import Job
-from shared.ledger.submissions import Load
+from shared.jobs import JobRecord, JobState
+from shared.ledger.estimates import Expectation, Load
+from shared.ledger.submissions import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,25 @@ class Wishes:
 class Place:
     """Where a job stands among the others of its pool."""
 
-    ahead: int
-    """Jobs that were accepted before it and still wait."""
+    standing: Standing
     load: Load
-    is_held_back: bool = False
-    """Whether it waits because others of its tenant run."""
 
-    def eta(self, job: Job) -> float:
-        """Seconds until it is done."""
-        return self.load.eta(self.ahead, job.params.work)
+    @property
+    def ahead(self) -> int:
+        """Jobs that were accepted before it and still wait."""
+        return self.standing.ahead
+
+    def expectation(self, record: JobRecord) -> Expectation:
+        """When it is done, as far as anybody can tell."""
+        work = record.job.params.work
+        if record.state is JobState.RUNNING:
+            return self.load.during(work, done=record.step / record.steps if record.steps else 0)
+        return self.load.before(self.standing.turns, work)
+
+    def eta(self, record: JobRecord) -> float:
+        """Seconds until it is done, an upper bound."""
+        return self.expectation(record).eta
+
+
+NOWHERE = Place(Standing(0, 0, waits=False), Load(0))
+"""Of a job that is over."""

@@ -48,6 +48,7 @@ ERRORS = {
     "body_too_large": (413, "The request has too many bytes."),
     "too_many_jobs": (429, "The key has as many live jobs as it may have; see Retry-After."),
     "too_many_requests": (429, "The key asks more often than it may; see Retry-After."),
+    "too_many_streams": (429, "The key follows as many jobs at once as it may."),
     "internal_error": (500, "Our fault; the log has it under `request_id`."),
     "unavailable": (503, "Nothing was accepted; try again after Retry-After."),
 }
@@ -102,7 +103,7 @@ def job_body(
         "model_id": job.params.model_id,
         "track_id": job.track_id,
         "queue": queue_body(record, place) if record.state is JobState.QUEUED else None,
-        "progress": progress_body(record) if record.state is JobState.RUNNING else None,
+        "progress": progress_body(record) or None if record.state is JobState.RUNNING else None,
         "images": _images(record, links),
         "seconds": record.result and record.result.seconds,
         "error": record.failure and record.failure.model_dump(),
@@ -115,17 +116,17 @@ def job_body(
 def queue_body(record: JobRecord, place: Place) -> dict[str, Any]:
     """Why a job waits, and for how long; without a worker nobody knows."""
     is_served = place.load.slots > 0
-    reason = "key_at_its_limit" if place.is_held_back else "its_turn_comes"
+    reason = "key_at_its_limit" if place.standing.is_held_back else "its_turn_comes"
     return {
         "position": place.ahead + 1,
         "reason": reason if is_served else "no_worker",
-        "eta": place.eta(record.job) if is_served else None,
+        "eta": place.eta(record) if is_served else None,
     }
 
 
 def progress_body(record: JobRecord) -> dict[str, int]:
-    """Denoising steps done and in all, over all samples; none in all: the device has not begun."""
-    return {"step": record.step, "steps": record.steps}
+    """Denoising steps done and in all, over all samples; nothing while their number is unknown."""
+    return {"step": record.step, "steps": record.steps} if record.steps else {}
 
 
 def _images(record: JobRecord, links: Links) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Callers that wait for a result: one Redis subscription per process wakes them, nothing polls."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +11,8 @@ class Waiting:
 
     def __init__(self) -> None:
         self._callers: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
+        self.streams: Counter[str] = Counter()
+        """Open ones, by tenant."""
 
     @contextmanager
     def for_job(self, job_id: int) -> Iterator[asyncio.Event]:
@@ -23,6 +25,15 @@ class Waiting:
             self._callers[job_id].discard(event)
             if not self._callers[job_id]:
                 del self._callers[job_id]
+
+    @contextmanager
+    def streaming(self, tenant: str) -> Iterator[None]:
+        """Counts one of the tenant's event streams."""
+        self.streams[tenant] += 1
+        try:
+            yield
+        finally:
+            self.streams[tenant] -= 1
 
     async def listen(self, finished: AsyncIterator[int]) -> None:
         """Wake the callers of each job that ends."""

@@ -37,6 +37,8 @@ class Effort:
     submission_rounds: int = 5
     flood: int = 2000
     flood_rounds: int = 3
+    promises: int = 200
+    """Jobs whose eta is compared with their real time, in each kind of queue."""
 
 
 QUICK = Effort(
@@ -48,6 +50,7 @@ QUICK = Effort(
     submission_rounds=1,
     flood=40,
     flood_rounds=1,
+    promises=8,
 )
 
 

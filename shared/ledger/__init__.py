@@ -5,6 +5,7 @@ attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 orders        what operators have workers do: drain, load a model; who lives
 standing      what an alarm goes by
+estimates     how long a job will take: no Redis, only sums
 reaper        what nobody may forget: lost workers, due retries, lost messages
 
 Keys (`pool` groups the workers that run the same models):
@@ -30,7 +31,9 @@ attempts:{id}         list    delivery log of a job's webhook
 jobs:{tenant}         zset    the tenant's newest jobs, by the time they were accepted;
                               jobs:{tenant}:{track} those of one track_id
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
-service:{pool}        hash    seconds a job takes, and each unit of its work, as moving averages
+backlog:{pool}        string  the work of those in `waiting`
+service:{pool}:{kind} hash    what jobs took lately, by kind of company
+bounds:{pool}         hash    by kind, how many times its expectation hardly any job takes
 workers               zset    worker names by the time their record ends; worker:{name} holds it
 orders                stream  what workers are ordered; order:{id} holds their answers
 tokens:{key id}       hash    what a key with a request rate may still ask, and when that was

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from shared.config import Settings
 from shared.errors import Cancelled
 from shared.jobs import Failure, Job, JobRecord
+from shared.ledger.estimates import KINDS, Expectation, Load, Service
 from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
 from shared.webhooks import new_message_id
@@ -76,26 +77,21 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """How busy a pool is."""
+class Standing:
+    """Where a job stands among the others of its pool."""
 
-    waiting: int
-    seconds: float | None
-    """What a job takes, on average; None before the first one."""
-    seconds_per_work: float
-    """The same for each megapixel step."""
-    slots: int
-    """Jobs its live workers run at a time."""
+    ahead: int
+    """Jobs that were accepted before it and still wait."""
+    turns: int
+    """Jobs that have their turn before it, as things are: not the same, since tenants take turns.
 
-    def eta(self, ahead: int, work: float = 0.0) -> float:
-        """Seconds until a job of so much work with `ahead` others before it is done, at least 1.
-
-        Twice the mean, because a client may sleep so long and then ask only once.
-        """
-        mean = 10.0 if self.seconds is None else self.seconds
-        rounds = ahead // max(1, self.slots)
-        seconds = rounds * mean + max(mean, self.seconds_per_work * work)
-        return round(max(1.0, 2 * seconds), 1)
+    Those that its tenant puts before it, and of each other tenant as many as the tenant's weight
+    leaves them, as if theirs were 1; but no more than wait, and as many who will yet come as its
+    tenant puts before it.
+    """
+    waits: bool
+    is_held_back: bool = False
+    """Whether it waits because others of its tenant run."""
 
 
 class Submissions:
@@ -110,6 +106,7 @@ class Submissions:
         self._cancel = redis.register_script(source("cancel"))
         self._cancel_waiting = redis.register_script(source("cancel_waiting"))
         self._take_turn = redis.register_script(source("take_turn"))
+        self._expect = redis.register_script(source("expect"))
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
@@ -209,33 +206,59 @@ class Submissions:
         """Jobs of the tenant that wait or run."""
         return await self._redis.scard(f"live:{tenant}")
 
-    async def ahead(self, record: JobRecord) -> int:
-        """Jobs of the same pool that were accepted before it and still wait."""
-        rank = await self._redis.zrank(f"waiting:{record.job.pool}", str(record.job.id))
-        return cast("int", rank or 0)
-
-    async def is_held_back(self, record: JobRecord) -> bool:
-        """Whether the job waits because others of its tenant run."""
-        pool, tenant = record.job.pool, record.job.tenant
+    async def standing(self, record: JobRecord) -> Standing:
+        """Where the job stands; one that waits no more, in front."""
+        job_id, pool = str(record.job.id), record.job.pool
+        lane = f"lane:{pool}:{record.job.tenant}"
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.sismember(f"parked:{pool}", tenant)
-            pipe.zscore(f"lane:{pool}:{tenant}", str(record.job.id))
-            is_parked, place = await pipe.execute()
-        return bool(is_parked) and place is not None
+            for key in (f"waiting:{pool}", f"published:{pool}", lane):
+                pipe.zcard(key)
+                pipe.zrank(key, job_id)
+            pipe.zcard(f"ring:{pool}")
+            pipe.hget(f"job:{job_id}", "weight")
+            pipe.sismember(f"parked:{pool}", record.job.tenant)
+            found = await pipe.execute()
+        waiting, ahead, published, next_up, own, place, tenants, weight, is_parked = found
+        if place is None:
+            return Standing(ahead or 0, next_up or 0, waits=ahead is not None)
+        theirs = math.ceil((place + 1) * (tenants - 1) / float(weight))
+        others = waiting - published - own + place
+        turns = published + place + min(others, theirs)
+        return Standing(ahead or 0, turns, waits=True, is_held_back=bool(is_parked))
 
     async def load(self, pool: str) -> Load:
         """How busy the pool is now."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(f"waiting:{pool}")
-            pipe.hmget(f"service:{pool}", "seconds", "seconds_per_work")
+            pipe.get(f"backlog:{pool}")
+            pipe.zcard("leases")
+            pipe.hgetall(f"bounds:{pool}")
             pipe.zrange("workers", 0, -1)
-            waiting, (seconds, per_work), names = await pipe.execute()
+            for kind in KINDS:
+                pipe.hgetall(f"service:{pool}:{kind}")
+            waiting, backlog, running, bounds, names, *measured = await pipe.execute()
             for name in names:
                 pipe.hmget(f"worker:{name}", "pools", "slots")
             workers = await pipe.execute()
-        slots = sum(int(n) for pools, n in workers if pools and pool in pools.split(","))
-        mean = float(seconds) if seconds else None
-        return Load(int(waiting), mean, float(per_work or 0), slots)
+        slots = [int(n) for pools, n in workers if pools and pool in pools.split(",")]
+        return Load(
+            waiting=waiting,
+            backlog=float(backlog or 0),
+            running=running,
+            workers=len(slots),
+            slots=sum(slots),
+            services={
+                kind: Service.read(fields)
+                for kind, fields in zip(KINDS, measured, strict=True)
+                if fields
+            },
+            bounds={kind: float(bound) for kind, bound in bounds.items()},
+        )
+
+    async def expect(self, job_id: int, expectation: Expectation) -> None:
+        """Remember what the caller is told first; how it comes out makes later ones better."""
+        milliseconds = max(1, round(expectation.seconds * 1000))
+        await self._expect(args=[self._settings, job_id, milliseconds, expectation.kind])
 
 
 def _milliseconds(time: timedelta | None) -> int | str:

@@ -29,6 +29,8 @@ def test_no_process_may_run(user, command, as_user):
         ("worker", "idem:acme:1"),
         ("worker", "jobs:acme"),
         ("worker", "attempts:1"),
+        ("worker", "api_keys"),
+        ("courier", "api_keys"),
         ("courier", "idem:acme:1"),
         ("courier", "jobs:acme"),
         ("api", "unacked"),

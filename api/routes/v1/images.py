@@ -62,7 +62,7 @@ async def _tried_out(
         "cost": {"megapixel_steps": round(job.params.work, 3)},
         "pool": job.pool,
         "has_worker": has_worker,
-        "eta": load.eta(load.waiting, job.params.work) if has_worker else None,
+        "eta": load.before(load.waiting, job.params.work).eta if has_worker else None,
         "warnings": notes,
     }
 

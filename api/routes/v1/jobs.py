@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
+from redis.exceptions import RedisError
 
 from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter
 from api.door import Door
-from api.errors import AlreadyOver, NoSuchJob
+from api.errors import AlreadyOver, NoSuchJob, TooManyStreams
 from api.routes.v1.examples import EVENTS, JOB_ID, QUEUED, SUCCEEDED, answers
 from api.v1 import job_body, progress_body, queue_body
 from shared.jobs import MAX_JOB_ID, JobRecord, JobState
@@ -24,6 +25,8 @@ LOOK_SECONDS = 1.0
 """How often a stream reads how far its job is; workers say it once a second."""
 HEARTBEAT_SECONDS = 15.0
 """A stream is never silent for longer: proxies cut what is."""
+LONGEST_PAUSE = 10.0
+"""Between two looks while the ledger does not answer."""
 
 JobId = Annotated[int, Path(ge=1, le=MAX_JOB_ID, examples=[JOB_ID])]
 
@@ -82,7 +85,7 @@ async def cancel_job(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) ->
     "/jobs/{job_id}/events",
     response_class=StreamingResponse,
     responses={
-        **answers("no_such_job"),
+        **answers("no_such_job", "too_many_streams"),
         200: {
             "description": "Server-sent events, until the job ends.",
             "content": {"text/event-stream": {"example": EVENTS}},
@@ -95,7 +98,10 @@ async def follow_job(job_id: JobId, tenant: HeaderReader, door: FrontDoor) -> St
     The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream = events(door, await own_job(door, job_id, tenant))
+    record, most = await own_job(door, job_id, tenant), door.settings.most_streams
+    if door.waiting.streams[tenant.tenant] >= most:
+        raise TooManyStreams(most)
+    stream = events(door, record)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
@@ -107,24 +113,27 @@ async def events(
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[str]:
     """What happens to a job from now on, as server-sent events; ends with it."""
-    said, said_at, now = "", time.monotonic(), record
-    with door.waiting.for_job(record.job.id) as ended:
+    said, said_at, pause = "", time.monotonic(), every
+    waiting, tenant = door.waiting, record.job.tenant
+    with waiting.for_job(record.job.id) as ended, waiting.streaming(tenant):
         while True:
-            event = await _event(door, now)
+            try:
+                found = await door.submissions.find(record.job.id, tenant)
+                if found is None:  # an operator deleted it
+                    return
+                event, pause = await _event(door, found), every
+            except RedisError:  # which comes back, and until then the caller need not
+                event, pause, found = said, min(2 * pause, LONGEST_PAUSE), None
             if event != said:
                 yield event
                 said, said_at = event, time.monotonic()
             elif time.monotonic() - said_at >= heartbeat:
                 yield ": still here\n\n"
                 said_at = time.monotonic()
-            if now.state.is_final:
+            if found and found.state.is_final:
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), every)
-            found = await door.submissions.find(record.job.id, record.job.tenant)
-            if found is None:  # an operator deleted it
-                return
-            now = found
+                await asyncio.wait_for(ended.wait() if found else asyncio.sleep(pause), pause)
 
 
 async def _event(door: Door, record: JobRecord) -> str:

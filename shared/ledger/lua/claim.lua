@@ -7,9 +7,10 @@ local key = 'job:' .. id
 local job = redis.call('HMGET', key, 'state', 'generation', 'owner', 'pool', 'attempts')
 
 if job[1] == 'queued' and job[2] == generation then
-  redis.call('HSET', key, 'state', 'running', 'owner', owner, 'started', now, 'attempts', job[5] + 1)
+  redis.call('HSET', key, 'state', 'running', 'owner', owner, 'started', now, 'attempts', job[5] + 1,
+    'others', redis.call('ZCARD', 'leases'))
   redis.call('ZREM', 'published:' .. job[4], id)
-  redis.call('ZREM', 'waiting:' .. job[4], id)
+  stop_waiting(job[4], id)
   redis.call('ZADD', 'leases', now + settings.lease, id)
   pump(job[4])
 elseif not held(id, generation, owner) then

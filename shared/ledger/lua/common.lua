@@ -8,12 +8,28 @@ local LOOK_AGAIN = 5000 -- a message popped but not claimed for so long is lost
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- `backlog` is the work of all that wait; that of a record which an operator deleted goes at the end.
+local function start_waiting(pool, id, created, work)
+  if redis.call('ZADD', 'waiting:' .. pool, created, id) == 1 then
+    redis.call('INCRBYFLOAT', 'backlog:' .. pool, work)
+  end
+end
+
+local function stop_waiting(pool, id)
+  if redis.call('ZREM', 'waiting:' .. pool, id) == 0 then return end
+  if redis.call('EXISTS', 'waiting:' .. pool) == 0 then
+    redis.call('DEL', 'backlog:' .. pool)
+  else
+    redis.call('INCRBYFLOAT', 'backlog:' .. pool, -(redis.call('HGET', 'job:' .. id, 'work') or 0))
+  end
+end
+
 local function publish(pool, id)
   local tag = id .. '.' .. time[1] .. '.' .. time[2]
   local generation = redis.call('HGET', 'job:' .. id, 'generation')
   if not generation then -- an operator deleted the record
     redis.call('ZREM', 'published:' .. pool, id)
-    redis.call('ZREM', 'waiting:' .. pool, id)
+    stop_waiting(pool, id)
     return
   end
   local message = settings.template:gsub('__POOL__', pool):gsub('__ID__', id)
@@ -87,10 +103,10 @@ end
 
 -- Into its tenant's lane, at the place that its priority and age give it, also when it comes back.
 local function enqueue(id)
-  local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'priority', 'number', 'created')
+  local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'priority', 'number', 'created', 'work')
   local pool, tenant = job[1], job[2]
   if not pool then return end -- an operator deleted the record
-  redis.call('ZADD', 'waiting:' .. pool, job[5], id)
+  start_waiting(pool, id, job[5], job[6])
   redis.call('ZADD', 'lane:' .. pool .. ':' .. tenant, job[3] * PRIORITY_STEP + job[4], id)
   redis.call('SADD', 'pools', pool)
   join(pool, tenant)
@@ -145,7 +161,7 @@ local function unqueue(id)
   local job = redis.call('HMGET', 'job:' .. id, 'pool', 'tenant', 'generation')
   local pool, lane = job[1], 'lane:' .. job[1] .. ':' .. job[2]
   redis.call('ZREM', 'delayed', id)
-  redis.call('ZREM', 'waiting:' .. pool, id)
+  stop_waiting(pool, id)
   if redis.call('ZREM', lane, id) == 1 and redis.call('ZCARD', lane) == 0 then
     redis.call('ZREM', 'ring:' .. pool, job[2])
   end

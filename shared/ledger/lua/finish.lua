@@ -3,9 +3,50 @@
 --       milliseconds to keep the record
 -- Returns 1 when this attempt ended the job, 0 when it was stale.
 
+local FADES = 0.98 -- what a measure keeps when the next job comes
+local STEP, KEEPS, FIRST_BOUND, LEAST, MOST = 0.2, 0.97, 2, 2, 8
+
 local id, generation, owner, state, field, payload, keep =
   ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local key = 'job:' .. id
+
+-- Sums that fade, see estimates.py.
+local function count(service, sample)
+  local names, sums = {}, {}
+  for name in pairs(sample) do names[#names + 1] = name end
+  local old = redis.call('HMGET', service, unpack(names))
+  for index, name in ipairs(names) do
+    sums[#sums + 1] = name
+    sums[#sums + 1] = (tonumber(old[index]) or 0) * FADES + sample[name]
+  end
+  redis.call('HSET', service, unpack(sums))
+end
+
+-- One that exceeds the bound raises it, others lower it a little: it stays where KEEPS of them do.
+-- Nobody is promised less than a second.
+local function rate(bounds, kind, expected, seconds)
+  local bound = tonumber(redis.call('HGET', bounds, kind)) or FIRST_BOUND
+  local exceeds = seconds > math.max(1, bound * expected)
+  bound = bound * math.exp(exceeds and STEP * KEEPS or STEP * (KEEPS - 1))
+  redis.call('HSET', bounds, kind, math.min(math.max(bound, LEAST), MOST))
+end
+
+local function learn()
+  local job = redis.call('HMGET', key, 'started', 'pool', 'work', 'expected', 'expected_at', 'expected_of', 'others')
+  local started, pool, work = tonumber(job[1]), job[2], tonumber(job[3])
+  local seconds = (now - started) / 1000
+  local worker, began = 'worker:' .. (owner:match('^(.*):') or owner), started
+  if redis.call('EXISTS', worker) == 1 then -- it goes when the worker does
+    began = math.max(started, tonumber(redis.call('HGET', worker, 'ended:' .. pool)) or 0)
+    redis.call('HSET', worker, 'ended:' .. pool, now)
+  end
+  local others = math.max(tonumber(job[7]) or 0, redis.call('ZCARD', 'leases') - 1)
+  local kind = others >= math.max(1, redis.call('ZCARD', 'workers')) and 'shared' or 'calm'
+  if redis.call('EXISTS', 'waiting:' .. pool) == 1 then kind = 'busy' end
+  count('service:' .. pool .. ':' .. kind, {jobs = 1, work = work, seconds = seconds, work_squared = work * work,
+    work_seconds = work * seconds, gaps = (now - began) / 1000})
+  if job[4] then rate('bounds:' .. pool, job[6], job[4] / 1000, (now - job[5]) / 1000) end
+end
 
 if not held(id, generation, owner) then
   -- Ended by this very attempt already, and the answer got lost?
@@ -13,13 +54,6 @@ if not held(id, generation, owner) then
   return (job[1] == state and job[2] == generation and job[3] == owner) and 1 or 0
 end
 
-if state == 'succeeded' then
-  local job = redis.call('HMGET', key, 'started', 'pool', 'work')
-  local service, seconds = 'service:' .. job[2], (now - job[1]) / 1000
-  for field, value in pairs({seconds = seconds, seconds_per_work = seconds / job[3]}) do
-    local mean = tonumber(redis.call('HGET', service, field))
-    redis.call('HSET', service, field, mean and mean * 0.9 + value * 0.1 or value)
-  end
-end
+if state == 'succeeded' then learn() end
 conclude(id, state, field, payload, keep)
 return 1

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from redis.exceptions import RedisError
 
 from api.routes.v1.jobs import events
 from tests.jobs import FAILURE, RESULT
@@ -21,6 +22,7 @@ async def test_a_job_is_shown_at_every_stage(alice, submit, claim, attempts, wor
     job = await submit()
     waiting = await get(alice, job)
     attempt = claim(job)
+    begun = await get(alice, job)
     attempts.renew([(attempt, 7, 14)])
     running = await get(alice, job)
     attempts.fail(attempt, FAILURE)
@@ -28,6 +30,7 @@ async def test_a_job_is_shown_at_every_stage(alice, submit, claim, attempts, wor
 
     assert waiting["queue"]["position"] == 1
     assert (running["status"], running["queue"]) == ("running", None)
+    assert begun["progress"] is None, "how many steps there are is not known yet"
     assert running["progress"] == {"step": 7, "steps": 14}
     assert (failed["status"], failed["error"]) == ("failed", FAILURE.model_dump())
 
@@ -176,7 +179,7 @@ async def test_a_stream_tells_everything_that_happens_to_a_job(
     name, data = await following()
     assert (name, data["position"]) == ("queued", 1)
     attempt = claim(job)
-    assert await following() == ("running", {"step": 0, "steps": 0})
+    assert await following() == ("running", {})
     attempts.renew([(attempt, 7, 14)])
     assert await following() == ("running", {"step": 7, "steps": 14})
     attempts.succeed(attempt, RESULT)
@@ -206,6 +209,46 @@ async def test_a_silent_stream_beats(app, submit):
 
     assert [(await anext(stream))[:7] for _ in range(3)] == ["event: ", ": still", ": still"]
     await stream.aclose()
+
+
+async def test_a_stream_outlives_a_ledger_that_does_not_answer(app, submit, claim, monkeypatch):
+    job = await submit()
+    submissions = app.state.door.submissions
+    record = await submissions.find(job["id"], "alice")
+    stream = events(app.state.door, record, every=0.001, heartbeat=0)
+    assert (await anext(stream)).startswith("event: queued")
+
+    async def fail(*_):
+        raise RedisError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(type(submissions), "find", fail)
+        assert [await anext(stream) for _ in range(3)] == [": still here\n\n"] * 3
+    claim(job)
+
+    assert (await anext(stream)).startswith("event: running")
+    await stream.aclose()
+
+
+async def test_one_stream_too_many_is_refused_and_one_that_closes_makes_room(app, alice, submit):
+    job = await submit()
+    door = app.state.door
+    record = await door.submissions.find(job["id"], "alice")
+    await alice.delete(f"/jobs/{job['id']}")  # or the last request would follow it for long
+    opened = [events(door, record) for _ in range(door.settings.most_streams)]
+    for stream in opened:
+        await anext(stream)
+
+    refused = await alice.get(f"/jobs/{job['id']}/events")
+    await opened[0].aclose()
+    taken = await alice.get(f"/jobs/{job['id']}/events")
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
+    assert "At most 100 event streams" in refused.json()["error"]["message"]
+    assert taken.status_code == 200
+    for stream in opened[1:]:
+        await stream.aclose()
+    assert door.waiting.streams["alice"] == 0
 
 
 async def test_the_stream_of_a_job_that_is_over_is_its_end(alice, submit, claim, attempts):

@@ -4,6 +4,7 @@ import pytest
 
 from shared.config import Settings
 from shared.ledger.attempts import Attempts, WorkerRecord
+from shared.ledger.estimates import Expectation
 from tests.jobs import FAILURE, RESULT, make_job
 
 pytestmark = pytest.mark.anyio
@@ -145,11 +146,15 @@ async def test_live_workers_make_the_load_and_dead_ones_do_not(ledger):
     assert (await ledger.submissions.load("big")).slots == 0
 
 
-async def test_every_job_that_succeeds_moves_the_mean_service_time(ledger):
+async def test_a_job_that_succeeds_is_measured_and_what_was_expected_of_it_is_judged(ledger):
     attempt = await ledger.running()
-    ledger.redis.hset(f"job:{attempt.job.id}", "started", 0)
+    await ledger.submissions.expect(attempt.job.id, Expectation(5.0, "calm", 2.0))
+    ledger.redis.hincrby(f"job:{attempt.job.id}", "started", -30_000)
+    ledger.redis.hincrby(f"job:{attempt.job.id}", "expected_at", -30_000)
 
     ledger.attempts.succeed(attempt, RESULT)
 
     load = await ledger.submissions.load("default")
-    assert load.seconds_per_work == pytest.approx(load.seconds / attempt.job.params.work)
+    assert load.seconds == pytest.approx(30, abs=5)
+    assert load.services["calm"].work == pytest.approx(attempt.job.params.work)
+    assert load.bounds["calm"] > 2

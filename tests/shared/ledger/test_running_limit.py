@@ -84,8 +84,8 @@ async def test_a_job_knows_whether_others_of_its_tenant_hold_it_back(ledger):
 
     records = [await ledger.submissions.find(job.id, job.tenant) for job in (first, second, other)]
 
-    held_back = [await ledger.submissions.is_held_back(record) for record in records]
-    assert held_back == [False, True, False]
+    standings = [await ledger.submissions.standing(record) for record in records]
+    assert [standing.is_held_back for standing in standings] == [False, True, False]
 
 
 def let_wait(ledger, job) -> None:

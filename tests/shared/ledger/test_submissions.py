@@ -1,6 +1,7 @@
 import pytest
 
-from shared.ledger.submissions import Load, Outcome
+from shared.ledger.estimates import Load, Service
+from shared.ledger.submissions import Outcome
 from tests.jobs import FAILURE, make_job
 
 pytestmark = pytest.mark.anyio
@@ -147,17 +148,56 @@ async def test_a_record_that_an_operator_deleted_stops_nobody(ledger):
     assert ledger.published()[-1] == str(kept.id)
 
 
+SERVICE = Service(jobs=2, work=4, seconds=8, work_squared=10, work_seconds=20, gaps=2)
+"""Two jobs, of work 1 and 3, that took 2 s and 6 s, of which the worker had 1 s for each alone."""
+
+
+@pytest.mark.parametrize(("work", "seconds"), [(1, 2), (3, 6), (10, 20)])
+def test_a_job_takes_what_others_of_its_size_took(work, seconds):
+    assert SERVICE.takes(work) == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize(
-    ("load", "ahead", "eta"),
+    ("load", "turns", "eta"),
     [
-        (Load(waiting=0, seconds=None, seconds_per_work=0, slots=0), 0, 20.0),
-        (Load(waiting=0, seconds=0.2, seconds_per_work=0, slots=4), 0, 1.0),
-        (Load(waiting=9, seconds=3.0, seconds_per_work=0, slots=4), 9, 18.0),
-        (Load(waiting=9, seconds=3.0, seconds_per_work=2.0, slots=4), 9, 32.0),
+        (Load(waiting=0), 1, 40.0),
+        (Load(0, workers=1, slots=4, services={"calm": SERVICE}), 0, 8.0),
+        (Load(9, 18, 4, workers=1, slots=4, services={"busy": SERVICE}), 8, 26.0),
+        (Load(9, 54, 4, workers=1, slots=4, services={"busy": SERVICE}), 8, 62.0),
+        (Load(9, 54, 8, workers=2, slots=8, services={"busy": SERVICE}), 8, 35.0),
+        (Load(0, workers=1, slots=4, services={"calm": SERVICE}, bounds={"calm": 3}), 0, 12.0),
     ],
+    ids=["unknown", "alone", "queue", "large ones before it", "two workers", "learned"],
 )
-async def test_the_eta_grows_with_what_is_ahead_and_with_the_work_itself(load, ahead, eta):
-    assert load.eta(ahead, work=5) == eta
+def test_the_eta_grows_with_what_is_ahead_and_with_the_work_itself(load, turns, eta):
+    assert load.before(turns, work=2).eta == eta
+
+
+async def test_tenants_take_turns_so_a_newcomer_is_not_behind_a_long_lane(ledger):
+    jobs = [make_job(tenant="alice") for _ in range(20)]
+    late = make_job(tenant="bob")
+    for job in (*jobs, late):
+        await ledger.submit(job)
+    record = await ledger.submissions.find(late.id, "bob")
+
+    standing = await ledger.submissions.standing(record)
+
+    assert (standing.ahead, standing.turns) == (20, 5)
+
+
+async def test_the_work_that_waits_is_known_whatever_becomes_of_a_job(ledger):
+    jobs = [make_job() for _ in range(3)]
+    for job in jobs:
+        await ledger.submit(job)
+    work = jobs[0].params.work
+    assert (await ledger.submissions.load("default")).backlog == pytest.approx(3 * work)
+
+    attempt = ledger.attempts.claim(str(jobs[0].id), "1", "w")
+    await ledger.submissions.cancel(jobs[1].id, "alice")
+    assert (await ledger.submissions.load("default")).backlog == pytest.approx(work)
+
+    ledger.attempts.hand_back(attempt, charged=False, failure=FAILURE)
+    assert (await ledger.submissions.load("default")).backlog == pytest.approx(2 * work)
 
 
 async def _drain(ledger) -> list[str]:
