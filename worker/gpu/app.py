@@ -79,11 +79,8 @@ class GpuWorker:
         queues = ",".join(queue_name(pool) for pool in sorted(self.settings.pool_names))
         threads = str(self.settings.slots + SPARE_THREADS)
         name = f"{self.settings.worker_name}@%h"
-        alone = [
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]  # workers have nothing to tell each other
+        # Workers have nothing to tell each other.
+        alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         return [
             *("--quiet", "worker", "--queues", queues, "--concurrency", threads),
             *("--hostname", name, "--loglevel", self.settings.log_level, *alone),

@@ -178,6 +178,7 @@ async def test_tenants_take_turns_so_a_newcomer_is_not_behind_a_long_lane(ledger
     late = make_job(tenant="bob")
     for job in (*jobs, late):
         await ledger.submit(job)
+    ledger.redis.zincrby("waiting:default", 1, str(late.id))  # a millisecond later than the others
     record = await ledger.submissions.find(late.id, "bob")
 
     standing = await ledger.submissions.standing(record)

@@ -15,9 +15,9 @@ def test_a_worker_whose_models_do_not_warm_up_takes_nothing_and_is_never_ready(t
     worker = GpuWorker(
         settings=GpuSettings(ready_file=ready),
         engine=SimpleNamespace(start=fail),
-        attempts=None,
-        leases=None,
         celery=SimpleNamespace(worker_main=consumed.append),
+        **dict.fromkeys(("attempts", "leases", "decoders", "registry", "pipelines", "inbox")),
+        checked=frozenset(),
     )
 
     with pytest.raises(OSError, match="no such weights"):
