@@ -58,7 +58,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.redis = redis
     app.state.tenants = Tenants.read(settings)
     app.state.keyring = Keyring(redis, settings.key_pepper)
-    app.state.failures = Failures()
+    app.state.failures = Failures(settings.most_wrong_keys)
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     app.state.door = door = Door(
         settings=settings,

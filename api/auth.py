@@ -9,15 +9,14 @@ from api.errors import InvalidKey, TooManyRequests
 from shared.keyring import Keyring
 from shared.tenants import Tenant, Tenants
 
-MOST_FAILURES = 60
-"""Wrong keys of an address in a minute; a good one is never refused for them."""
 MINUTE = 60
 
 
 class Failures:
     """Wrong keys of this minute, by the address that they came from."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._minute = 0
         self._counts: Counter[str] = Counter()
 
@@ -27,8 +26,8 @@ class Failures:
         if minute != self._minute:
             self._minute, self._counts = minute, Counter()
         self._counts[address] += 1
-        if self._counts[address] > MOST_FAILURES:
-            return TooManyRequests(MOST_FAILURES, "minute", retry_after=MINUTE - second)
+        if self._counts[address] > self._most:
+            return TooManyRequests(self._most, "minute", retry_after=MINUTE - second)
         return InvalidKey(given=given)
 
 

@@ -31,6 +31,8 @@ class ApiSettings(Settings):
     """Of requests that do not say."""
     styles_file: Path = Path(__file__).with_name("styles.yaml")
     """What `enhance_style` can name."""
+    most_wrong_keys: int = Field(default=60, ge=0)
+    """Of an address in a minute, at each process; a good key is never refused for them."""
     most_streams: Annotated[int, Field(ge=1)] = 100
     """Event streams that a tenant may have open at a time, at each process of the door."""
     max_body: int = 33 * 2**20

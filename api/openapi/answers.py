@@ -18,9 +18,16 @@ MODEL = {
     "max_steps": 51,
     "max_samples": 4,
 }
-DONE = {"status": "success", "message": "image deleted", "messege": "image deleted"}
+DONE = {"status": "success", "message": "done", "messege": "done"}
+CHECKED = {
+    "status": "success",
+    "id": JOB.id,
+    "request_id": str(JOB.id),
+    "images": "https://example.com/photo.jpg",
+    "has_nsfw_concept": [False],
+}
 LINK = f"{PUBLIC_URL}/uploads/0123456789abcdef0123456789abcdef.png"
-POOL = {"queue_num": 3, "slots": 4, "seconds_per_job": 1.7}
+POOL = {"queue_num": 3, "slots": 4, "seconds_per_job": 1.7, "loaded": ["demo"]}
 V1_MODEL = {
     **{name: MODEL[name] for name in ("model_id", "family", "licence")},
     "limits": {name: side for name, side in MODEL.items() if isinstance(side, int)},
@@ -56,6 +63,14 @@ PUBLIC: dict[str, Answer] = {
     "system_details": Answer(
         bodies.System, {"status": "success", "message": "...", "pools": {"default": POOL}}
     ),
+    "nsfw_image_check": Answer(
+        bodies.Checked | bodies.Processing | bodies.Failed | bodies.Error, CHECKED
+    ),
+    **dict.fromkeys(
+        ("clear_queue", "restart_server", "clear_cache", "load_model", "load_model_v2"),
+        Answer(bodies.Done, DONE),
+    ),
+    "model_reload": Answer(bodies.Done, DONE),
     **dict.fromkeys(
         ("base64_crop", "base64_to_url", "upload_image"),
         Answer(
@@ -95,6 +110,11 @@ OWN: dict[tuple[str, str], Answer] = {
     ),
     ("get", "/v1/webhooks"): Answer(v1_bodies.WebhookLog, v1.WEBHOOK),
     ("post", "/v1/webhooks/{job_id}/replay"): Answer(v1_bodies.WebhookLog, v1.WEBHOOK, status=202),
+    ("get", "/v1/admin/tenants"): Answer(v1_bodies.Tenants, {"tenants": [v1.TERMS]}),
+    ("put", "/v1/admin/tenants/{tenant}"): Answer(v1_bodies.TenantTerms, v1.TERMS),
+    ("get", "/v1/admin/keys"): Answer(v1_bodies.Keys, {"keys": [v1.KEY]}),
+    ("post", "/v1/admin/keys"): Answer(v1_bodies.FreshKey, v1.KEY | {"key": "sk_live_..."}, 201),
+    ("delete", "/v1/admin/keys/{key_id}"): Answer(v1_bodies.Key, v1.KEY),
     ("get", "/v1/errors/{code}"): Answer(
         v1_bodies.Meaning,
         {"code": "invalid_key", "status": 401, "meaning": "No API key, or one that is nobody's."},

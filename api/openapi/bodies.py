@@ -46,6 +46,7 @@ class Meta(TypedDict):
     use_karras_sigmas: Literal["yes", "no"] | None
     vae: str | None
     enable_attention_slicing: NotRequired[str]
+    enhance_style: NotRequired[str | None]
     enhance_prompt: NotRequired[Literal["yes", "no"]]
     revision: NotRequired[str]
 
@@ -127,6 +128,26 @@ class Count(TypedDict):
     message: str
 
 
+class Checked(TypedDict):
+    """What the safety checker says of an image, and the address that it came from."""
+
+    status: Literal["success"]
+    id: int
+    request_id: str
+    images: str | None
+    has_nsfw_concept: list[bool]
+
+
+class Done(TypedDict):
+    """Done; how many jobs were cancelled, how many workers end."""
+
+    status: Literal["success"]
+    message: str
+    messege: str
+    cancelled: NotRequired[int]
+    workers: NotRequired[int]
+
+
 class Deleted(TypedDict):
     """Done."""
 
@@ -188,6 +209,7 @@ class PoolLoad(TypedDict):
     queue_num: int
     slots: int
     seconds_per_job: float | None
+    loaded: list[str]
 
 
 class System(TypedDict):

@@ -34,7 +34,7 @@ V1_DRY_RUN: Schema = {
     "description": "Only check, and say what it would cost",
 }
 PICTURES = ("image/png", "image/jpeg", "image/webp", "text/plain")
-MADE = bodies.Success | bodies.Processing | bodies.Failed | bodies.Error
+MADE = bodies.Success | bodies.Checked | bodies.Processing | bodies.Failed | bodies.Error
 ANYWHERE, WITH_KEY, WITH_BODY = {500}, {400, 401, 403, 429, 503}, {408, 413}
 LINKS = {
     name: {

@@ -9,6 +9,7 @@ Operation = dict[str, Any]
 
 BODIES = ("application/json", "application/x-www-form-urlencoded")
 UPLOADS = ("base64_crop", "base64_to_url", "upload_image")
+LOADS = ("load_model", "load_model_v2", "model_reload")
 REQUEST: Schema = {
     "anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}],
     "not": {"enum": ["null"]},
@@ -20,6 +21,14 @@ UPLOAD: Schema = {
     "format": "upload",
     "minLength": 8,
     "description": "Base64, or a data URI, at most 5 MiB",
+    "example": PICTURE,
+}
+
+IMAGE: Schema = {
+    "type": "string",
+    "format": "image",
+    "minLength": 8,
+    "description": "A URL, base64, or a data URI",
     "example": PICTURE,
 }
 
@@ -56,5 +65,9 @@ def small_requests(paths: dict[str, dict[str, Operation]], models: list[str]) ->
             _asks(methods["get"], field, schema)
         if name in UPLOADS and path.startswith("/api/"):
             _takes(methods["post"], ["image"], {"image": UPLOAD})
+        if name in LOADS:
+            _takes(methods["post"], ["model_id"], {"model_id": model_id})
+        if name == "nsfw_image_check":
+            _takes(methods["post"], ["init_image"], {"init_image": IMAGE})
         if name == "delete_image":
             _takes(methods["post"], ["request_id"], {"request_id": REQUEST})

@@ -157,6 +157,49 @@ class WebhookLog(TypedDict):
     attempts: list[Attempt]
 
 
+class TenantTerms(TypedDict):
+    """What a tenant may do; None: no limit, or as the deployment does it."""
+
+    tenant: str
+    in_file: bool
+    weight: float
+    errors_as_200: bool | None
+    most_live: int
+    most_running: int | None
+    most_requests: float | None
+
+
+class Tenants(TypedDict):
+    """Every tenant that has terms."""
+
+    tenants: list[TenantTerms]
+
+
+class Key(TypedDict):
+    """What is kept of a key; the key itself is not."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: list[Literal["admin", "read", "submit"]]
+    created: str
+    expires: str | None
+    disabled: str | None
+    last4: str
+
+
+class FreshKey(Key):
+    """A new key, shown this once."""
+
+    key: str
+
+
+class Keys(TypedDict):
+    """Every key that was made here."""
+
+    keys: list[Key]
+
+
 class Meaning(TypedDict):
     """What an error's code means."""
 

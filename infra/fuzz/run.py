@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 PROCESSES = ("redis", "s3", "simulated", "courier", "api")
 SETTINGS = {
     "IMG2IMG_STEP_TIME": "0",
+    "IMG2IMG_MOST_WRONG_KEYS": "1000000",
     "IMG2IMG_SYNC_WAIT": "0",
     "IMG2IMG_START_WITHIN": "5",
     "IMG2IMG_RETRY_DELAY": "0",

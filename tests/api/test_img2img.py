@@ -362,9 +362,9 @@ class Uploads:
     def __init__(self, store, keys):
         self._store, self._keys = store, keys
 
-    def put(self, key, *rest):
+    def put(self, key, *rest, **more):
         self._keys.append(key)
-        self._store.put(key, *rest)
+        self._store.put(key, *rest, **more)
 
     def __getattr__(self, name):
         return getattr(self._store, name)

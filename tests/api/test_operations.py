@@ -9,7 +9,7 @@ from api.routes import operations
 from api.routes.operations import OPERATIONS
 from shared.ledger.attempts import WorkerRecord
 from shared.ledger.orders import Inbox
-from shared.tenants import Tenant, Tenants
+from shared.tenants import Entry, Tenants
 from tests.api.conftest import KEY, OTHER_KEY
 
 pytestmark = pytest.mark.anyio
@@ -22,9 +22,9 @@ ADMIN = {"tenant": "operator", "key": "secret-of-operator", "scopes": ["submit",
 async def ask(app, client):
     app.state.tenants = Tenants(
         [
-            Tenant(tenant="alice", key=KEY),
-            Tenant(tenant="bob", key=OTHER_KEY),
-            Tenant.model_validate(ADMIN),
+            Entry(tenant="alice", key=KEY),
+            Entry(tenant="bob", key=OTHER_KEY),
+            Entry.model_validate(ADMIN),
         ]
     )
 

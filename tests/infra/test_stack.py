@@ -95,11 +95,15 @@ def test_keys_are_made_once_for_the_owners_eyes(tmp_path):
     assert stack.key.startswith("sk_local_")
     assert len(stack.key) == len("sk_local_") + 32
     assert json.loads((tmp_path / "keys.json").read_text()) == [
-        {"tenant": "local", "key": stack.key, "webhook_secret": stack.webhook_secret}
+        {
+            "tenant": "local",
+            "key": stack.key,
+            "scopes": ["submit", "read", "admin"],
+            "webhook_secret": stack.webhook_secret,
+        }
     ]
-    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("keys.json", "s3-keys.json")} == {
-        0o600
-    }
+    secret = ("keys.json", "s3-keys.json", "redis-password.json")
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in secret} == {0o600}
 
 
 def test_two_stacks_cannot_share_a_folder(tmp_path):

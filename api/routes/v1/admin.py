@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.dependencies import HeaderAdmin, Json
 from api.errors import InvalidFields, NotFound
-from api.routes.v1.examples import answers, json_body
+from api.routes.v1.examples import KEY, TERMS, answers, json_body
 from shared.api_keys import KeyRecord, NewKey
 from shared.keyring import InTheFile, Keyring
 from shared.tenants import Tenants, Terms
@@ -17,25 +17,6 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 M = TypeVar("M", bound=BaseModel)
 IN_FILE = "stands in the keys file, which decides: change it there"
-TERMS = {
-    "tenant": "acme",
-    "in_file": False,
-    "weight": 2.0,
-    "errors_as_200": None,
-    "most_live": 1000,
-    "most_running": 8,
-    "most_requests": 20.0,
-}
-KEY = {
-    "id": "0123456789abcdef",
-    "tenant": "acme",
-    "name": "web shop",
-    "scopes": ["read", "submit"],
-    "created": "2030-01-31T12:00:00+00:00",
-    "expires": "2030-05-01T12:00:00+00:00",
-    "disabled": None,
-    "last4": "x7Qa",
-}
 _NEW_KEY = {"tenant": "acme", "name": "web shop", "scopes": ["submit", "read"], "expires": "90d"}
 
 

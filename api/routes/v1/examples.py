@@ -64,6 +64,25 @@ EVENTS = (
     'event: running\ndata: {"step": 7, "steps": 14}\n\n'
     'event: succeeded\ndata: {"id": 2459942952603423, "status": "succeeded"}\n\n'
 )
+TERMS = {
+    "tenant": "acme",
+    "in_file": False,
+    "weight": 2.0,
+    "errors_as_200": None,
+    "most_live": 1000,
+    "most_running": 8,
+    "most_requests": 20.0,
+}
+KEY = {
+    "id": "0123456789abcdef",
+    "tenant": "acme",
+    "name": "web shop",
+    "scopes": ["read", "submit"],
+    "created": "2030-01-31T12:00:00+00:00",
+    "expires": "2030-05-01T12:00:00+00:00",
+    "disabled": None,
+    "last4": "x7Qa",
+}
 Answers = dict[int | str, dict[str, Any]]
 
 

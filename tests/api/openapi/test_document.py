@@ -36,8 +36,8 @@ def fits(example, schema, document) -> bool:
 
 def test_every_answer_has_a_schema_and_an_example_that_fits(document):
     for name, answer in answers(document):
-        assert answer["content"], name
-        for kind, media in answer["content"].items():
+        assert answer.get("content") or name.endswith(" 204"), name
+        for kind, media in answer.get("content", {}).items():
             shown = [each["value"] for each in media.get("examples", {}).values()]
             shown += [media["example"]] if "example" in media else []
             assert shown or kind.startswith("image/") or kind == "text/plain", name

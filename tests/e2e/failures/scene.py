@@ -110,7 +110,8 @@ class Scene:
 
     def bring_forward(self) -> None:
         """Webhooks whose taker never heard that it has them are due now, not in half a minute."""
-        self.redis.zadd("outbox", dict.fromkeys(self.redis.zrange("outbox", 0, -1), 0))
+        for job_id in self.redis.zrange("outbox", 0, -1):
+            self.redis.zadd("outbox", {job_id: 0}, xx=True)
 
     def cancel(self, job_id: int) -> str:
         """The state of a job that was cancelled, or why it was not."""
