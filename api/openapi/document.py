@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from api.answers import not_found
 from api.config import ApiSettings
 from api.dialects import DIALECTS, V1, Dialect, Kind, dialect_of
+from api.enhance import Styles, read_styles
 from api.errors import RepeatedKey
 from api.openapi import bodies, v1_bodies
 from api.openapi.answers import answer_of
@@ -56,11 +57,12 @@ def document(app: FastAPI, settings: ApiSettings) -> dict[str, Any]:
         _answers(operation, method, path, schemas)
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     add_ons = AddOns.read(settings.models_file, models_dir=settings.models_dir)
+    styles = read_styles(settings.styles_file)
     for dialect in (*DIALECTS.values(), V1):
         cards = _cards(dialect, registry, settings)
         for path, kind in dialect.kinds.items():
             operation = whole["paths"][f"{dialect.prefix}{path}"]["post"]
-            _make(operation, dialect, kind, schemas, cards, _choices(cards, add_ons))
+            _make(operation, dialect, kind, schemas, cards, _choices(cards, add_ons, styles))
         for path in (dialect.fetch_path.replace("{id}", "{job_id}"), dialect.fetch_path[:-5]):
             if dialect is not V1:
                 _fetch(whole["paths"][path], dialect, schemas)
@@ -124,6 +126,8 @@ def _usual(method: str, path: str) -> set[int]:
         statuses |= {400, 404}
     if path.endswith("delete_image"):
         statuses |= {404, 409}
+    if path.endswith("nsfw_image_check"):
+        statuses |= {409, 501}
     return statuses
 
 
@@ -133,7 +137,7 @@ def _cards(dialect: Dialect, registry: Registry, settings: ApiSettings) -> list[
     return [*registry] if dialect.names_model or default is None else [default]
 
 
-def _choices(cards: list[ModelCard], add_ons: AddOns) -> Choices:
+def _choices(cards: list[ModelCard], add_ons: AddOns, styles: Styles) -> Choices:
     families = {card.family for card in cards}
     lists: dict[str, Mapping[str, AddOn]] = {
         "lora_model": add_ons.loras,
@@ -144,7 +148,7 @@ def _choices(cards: list[ModelCard], add_ons: AddOns) -> Choices:
         field: [name for name, each in known.items() if each.family in families]
         for field, known in lists.items()
     }
-    return {**named, "model_id": [card.model_id for card in cards]}
+    return {**named, "model_id": [card.model_id for card in cards], "enhance_style": sorted(styles)}
 
 
 def _limits(cards: list[ModelCard]) -> Limits:

@@ -13,6 +13,7 @@ from api.errors import (
     InvalidKey,
     NotAllowed,
     NotFound,
+    NotHere,
     RepeatedKey,
     TooManyJobs,
     Unavailable,
@@ -80,6 +81,7 @@ REFUSALS: tuple[ApiError, ...] = (
     BodyTooLarge(33 * 2**20),
     TooManyJobs(1000, retry_after=12),
     Fault("Internal server error. Please try again."),
+    NotHere("nsfw_image_check", "no worker of it has a safety checker"),
     Unavailable(),
 )
 

@@ -78,7 +78,8 @@ def _value(
     name: str, info: FieldInfo, dialect: Dialect, limits: Limits, choices: Choices
 ) -> Schema:
     """What the field takes beside being absent."""
-    special = _special(name, choices)
+    is_free = name == "enhance_style" and not dialect.is_strict
+    special = None if is_free else _special(name, choices)
     return _typed(name, info, dialect, limits) if special is None else special
 
 
@@ -93,8 +94,8 @@ def _special(name: str, choices: Choices) -> Schema | None:
             schema = _names(choices[name], most=1 if name == "vae" else MOST)
         case "lora_strength":
             schema = _strengths()
-        case "model_id":
-            schema = {"anyOf": [{"enum": choices["model_id"]}]}
+        case "model_id" | "enhance_style":
+            schema = {"anyOf": [{"enum": choices[name]}]}
         case "scheduler":
             schema = {"anyOf": [{"enum": SCHEDULER_NAMES}]}
         case "output_format":

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from infra.local import Stack
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 PROCESSES = ("redis", "s3", "simulated", "courier", "api")
 SETTINGS = {
     "IMG2IMG_STEP_TIME": "0",
@@ -27,7 +28,7 @@ SETTINGS = {
 
 def fuzz(data: Path, options: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run schemathesis on a service of its own in the folder; what it said and how it ended."""
-    with Stack(data, port=0, processes=PROCESSES, env=SETTINGS | _one_tenant(data)) as stack:
+    with Stack(data, port=0, processes=PROCESSES, env=SETTINGS | _settings(data)) as stack:
         # Made on first demand, which on a busy machine takes longer than schemathesis waits.
         httpx.get(f"{stack.url}/openapi.json", timeout=120).raise_for_status()
         return subprocess.run(
@@ -36,6 +37,7 @@ def fuzz(data: Path, options: Sequence[str]) -> subprocess.CompletedProcess[str]
                 *("--config-file", str(HERE / "schemathesis.toml")),
                 *("run", f"{stack.url}/openapi.json", "--no-color", *options),
             ],
+            cwd=data,  # it keeps what it finds
             env=_environment(stack.key),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -44,14 +46,18 @@ def fuzz(data: Path, options: Sequence[str]) -> subprocess.CompletedProcess[str]
         )
 
 
-def _one_tenant(data: Path) -> dict[str, str]:
-    """Settings for a tenant whose every request is taken."""
+def _settings(data: Path) -> dict[str, str]:
+    """For a tenant whose every request is taken, and models that a checker judges."""
     tenant = {"tenant": "fuzz", "key": f"sk_{secrets.token_hex(16)}", "most_live": 10**6}
     keys = data / "fuzz.json"
     keys.parent.mkdir(parents=True, exist_ok=True)
     keys.write_bytes(TypeAdapter(list[dict[str, str | int]]).dump_json([tenant]))
-    return {"IMG2IMG_API_KEYS": str(keys)}
+    models = data / "models.yaml"
+    own = (ROOT / "infra" / "models.yaml").read_text()
+    models.write_text(f"safety_checker: {{source: nowhere}}\n{own}")
+    return {"IMG2IMG_API_KEYS": str(keys), "IMG2IMG_MODELS_FILE": str(models)}
 
 
 def _environment(key: str) -> Mapping[str, str]:
-    return {**os.environ, "FUZZ_KEY": key, "SCHEMATHESIS_HOOKS": "infra.fuzz.hooks"}
+    ours = {"FUZZ_KEY": key, "SCHEMATHESIS_HOOKS": "infra.fuzz.hooks", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **ours}
