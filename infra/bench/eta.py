@@ -56,14 +56,15 @@ def _measure(client: httpx.Client, callers: ThreadPoolExecutor, count: int) -> d
     began = time.monotonic()
     play([0.0] * count)  # not counted: the service has to see a queue once
     rate = count / (time.monotonic() - began)
-    every = 0.7 * BURST / rate
-    load = [0.0] * BURST
-    bursts = [number // BURST * every for number in range(count)]
+    burst = min(BURST, count // 4)
+    every = 0.7 * burst / rate
+    load = [0.0] * burst
+    bursts = [number // burst * every for number in range(count)]
     stream = accumulate(draw.expovariate(OVERLOAD * rate) for _ in range(count))
     return {
         "jobs_per_second": rate,
-        "bursts": play([*load, *bursts])[BURST:],
-        "stream": play([*load, *stream])[BURST:],
+        "bursts": play([*load, *bursts])[burst:],
+        "stream": play([*load, *stream])[burst:],
         "idle": [play([0.0])[0] for _ in range(count // 8)],
     }
 

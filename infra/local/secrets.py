@@ -3,7 +3,8 @@
 import json
 import os
 import secrets
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,25 @@ def first_key(api_keys: str) -> str:
     return next((entry["key"] for entry in entries if "key" in entry), "")
 
 
+def write_settings(path: Path, settings: Mapping[str, str]) -> None:
+    """What the stack's processes run with, for the owner's shell: `set -a; . settings.env`."""
+    lines = (f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+    _write(path, "".join(lines))
+
+
 def _keep(path: Path, make: Callable[[], Any]) -> Any:
     if not path.exists():
-        # Complete under another name first: a kill in between must not leave half a file.
-        half = path.with_suffix(".new")
-        half.unlink(missing_ok=True)
-        with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(make(), file, indent=2)
-        half.rename(path)
+        _write(path, json.dumps(make(), indent=2))
     return json.loads(path.read_text())
+
+
+def _write(path: Path, text: str) -> None:
+    # Complete under another name first: a kill in between must not leave half a file.
+    half = path.with_suffix(".new")
+    half.unlink(missing_ok=True)
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    half.rename(path)
 
 
 def _new_tenants() -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from infra.local.child import Child
 from infra.local.claim import claim
 from infra.local.keeper import Keeper
 from infra.local.ports import choose_port, free_port
-from infra.local.secrets import first_key, keep_secrets
+from infra.local.secrets import first_key, keep_secrets, write_settings
 from infra.local.services import ALL, SERVERS, Place, as_redis_user, services
 from shared.config import Duration
 
@@ -100,6 +100,7 @@ class Stack:
     def start(self) -> None:
         """Return when everything is ready; on failure nothing is left running."""
         try:
+            write_settings(self.data / "settings.env", self.settings_env)
             self._keeper.start()
             self._keeper.bring_up([name for name in self._names if name in SERVERS])
             if any(name.startswith("worker") for name in self._names):

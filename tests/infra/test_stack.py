@@ -106,6 +106,18 @@ def test_keys_are_made_once_for_the_owners_eyes(tmp_path):
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in secret} == {0o600}
 
 
+def test_a_shell_can_take_over_the_settings_of_a_running_stack(tmp_path):
+    with Stack(tmp_path, port=0, processes=("redis",)) as stack:
+        say = f'set -a; . {tmp_path}/settings.env; exec "$0" -m api.keys create --tenant acme'
+        done = subprocess.run(["sh", "-c", say, sys.executable], capture_output=True, text=True)
+        with redis.Redis.from_url(stack.redis_url) as client:
+            kept = client.hlen("api_keys")
+
+    assert "sk_live_" in done.stdout
+    assert kept == 1
+    assert (tmp_path / "settings.env").stat().st_mode & 0o777 == 0o600
+
+
 def test_two_stacks_cannot_share_a_folder(tmp_path):
     with (
         Stack(tmp_path, port=0, processes=()),
