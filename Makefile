@@ -35,7 +35,7 @@ models: $(INSTALLED) ## fetch the weights that infra/models.yaml names; ARGS="fe
 	@$(BIN)/python -m infra.models $(or $(ARGS),fetch)
 
 test: $(INSTALLED) ## everything that needs no GPU; ARGS="-k webhook" passes options to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 chaos: $(INSTALLED) ## break the whole service by a seed and check that nothing is lost; SECONDS=90 SEED=7 BREAK=outbox
 	@$(BIN)/python -m tests.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))

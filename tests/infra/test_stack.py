@@ -109,7 +109,9 @@ def test_keys_are_made_once_for_the_owners_eyes(tmp_path):
 def test_a_shell_can_take_over_the_settings_of_a_running_stack(tmp_path):
     with Stack(tmp_path, port=0, processes=("redis",)) as stack:
         say = f'set -a; . {tmp_path}/settings.env; exec "$0" -m api.keys create --tenant acme'
-        done = subprocess.run(["sh", "-c", say, sys.executable], capture_output=True, text=True)
+        done = subprocess.run(
+            ["sh", "-c", say, sys.executable], check=True, capture_output=True, text=True
+        )
         with redis.Redis.from_url(stack.redis_url) as client:
             kept = client.hlen("api_keys")
 
