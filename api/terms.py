@@ -35,11 +35,11 @@ class Place:
         work = record.job.params.work
         if record.state is JobState.RUNNING:
             return self.load.during(work, done=record.step / record.steps if record.steps else 0)
-        return self.load.before(self.standing.turns, work)
+        return self.load.before(self.standing.turns, work, rounds=self.standing.rounds)
 
     def eta(self, record: JobRecord) -> float:
         """Seconds until it is done, an upper bound."""
-        return self.expectation(record).eta
+        return round(self.expectation(record).eta + self.standing.delay, 1)
 
 
 NOWHERE = Place(Standing(0, 0, waits=False), Load(0))

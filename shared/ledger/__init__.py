@@ -20,6 +20,7 @@ passes:{pool}         hash    tenant -> virtual time up to which it was served
 clock:{pool}          string  virtual time of the turn served last
 parked:{pool}         set     tenants with a lane and without turns: at their own limit
 busy:{tenant}         set     of a tenant with such a limit: its jobs published or running
+freed:{tenant}        string  of a tenant with such a limit: when a job of it last left a device
 published:{pool}      zset    queued with a message on its way, by the time to look again
 gpu.{pool}            list    Celery's queue
 leases                zset    running, by the time the lease ends

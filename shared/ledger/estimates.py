@@ -112,17 +112,18 @@ class Load:
         """What a job takes, on average; None before the first one."""
         return self._service("busy").mean if self.services else None
 
-    def before(self, turns: int, work: float | None = None) -> Expectation:
+    def before(self, turns: int, work: float | None = None, *, rounds: float = 0.0) -> Expectation:
         """Of a job that waits, with `turns` others before it; work None: as much as the mean.
 
-        It begins when enough of those before it have ended.
+        It begins when enough of those before it have ended, and `rounds` of its own tenant's.
         """
         ends = max(0, turns + 1 + min(self.running, self.slots) - max(1, self.slots))
         kind = "busy" if ends else self._company(self.running)
         service, drained = self._service(kind), self.services.get("busy")
         usual = self.backlog / self.waiting if self.waiting and self.backlog > 0 else None
-        each = service.takes(usual or service.mean_work) * (drained.share if drained else 1.0)
-        begins = ends * each / max(1, self.workers)
+        other = service.takes(usual or service.mean_work)
+        each = other * (drained.share if drained else 1.0)
+        begins = max(ends * each / max(1, self.workers), rounds * other)
         own = service.takes(service.mean_work if work is None else work)
         return self._expectation(begins + own, kind)
 

@@ -92,6 +92,10 @@ class Standing:
     waits: bool
     is_held_back: bool = False
     """Whether it waits because others of its tenant run."""
+    rounds: float = 0.0
+    """Times that all places of its tenant's own limit have to come free before it."""
+    delay: float = 0.0
+    """Seconds until it may have its turn, after a try that failed."""
 
 
 class Submissions:
@@ -208,23 +212,36 @@ class Submissions:
 
     async def standing(self, record: JobRecord) -> Standing:
         """Where the job stands; one that waits no more, in front."""
-        job_id, pool = str(record.job.id), record.job.pool
-        lane = f"lane:{pool}:{record.job.tenant}"
+        job_id, pool, tenant = str(record.job.id), record.job.pool, record.job.tenant
         async with self._redis.pipeline(transaction=False) as pipe:
-            for key in (f"waiting:{pool}", f"published:{pool}", lane):
+            for key in (f"waiting:{pool}", f"published:{pool}", f"lane:{pool}:{tenant}"):
                 pipe.zcard(key)
                 pipe.zrank(key, job_id)
             pipe.zcard(f"ring:{pool}")
-            pipe.hget(f"job:{job_id}", "weight")
-            pipe.sismember(f"parked:{pool}", record.job.tenant)
-            found = await pipe.execute()
-        waiting, ahead, published, next_up, own, place, tenants, weight, is_parked = found
+            pipe.zscore(f"ring:{pool}", tenant)
+            pipe.sismember(f"parked:{pool}", tenant)
+            pipe.scard(f"busy:{tenant}")
+            pipe.hmget(f"job:{job_id}", "weight", "most_running")
+            pipe.zscore("delayed", job_id)
+            pipe.zcount(f"waiting:{pool}", "-inf", f"({round(record.created * 1000)}")
+            pipe.time()
+            waiting, ahead, published, next_up, own, place, *rest = await pipe.execute()
+        tenants, turn, is_parked, busy, (weight, limit), due, older, (seconds, micros) = rest
+        if due is not None:  # it will go to the front of its lane
+            ahead, place = older, 0
         if place is None:
             return Standing(ahead or 0, next_up or 0, waits=ahead is not None)
-        theirs = math.ceil((place + 1) * (tenants - 1) / float(weight))
+        rivals, limit = tenants - (turn is not None), int(limit or 0)
+        theirs = math.ceil((place + 1) * rivals / float(weight or 1))
         others = waiting - published - own + place
-        turns = published + place + min(others, theirs)
-        return Standing(ahead or 0, turns, waits=True, is_held_back=bool(is_parked))
+        return Standing(
+            ahead or 0,
+            turns=published + place + min(others, theirs),
+            waits=True,
+            is_held_back=bool(is_parked),
+            rounds=max(0, place + 1 + busy - limit) / limit if limit else 0.0,
+            delay=max(0.0, due / 1000 - seconds - micros / 1e6) if due is not None else 0.0,
+        )
 
     async def load(self, pool: str) -> Load:
         """How busy the pool is now."""

@@ -90,15 +90,35 @@ local function pump(pool)
   end
 end
 
--- A job is no longer on a device, nor on the way to one: its tenant's other lanes may go on.
+-- A job of a tenant with a limit is no longer on a device, nor on the way to one: its tenant's lanes
+-- may go on, first the one whose first job goes first.
 local function leave(id, tenant)
   redis.call('SREM', 'busy:' .. tenant, id)
+  if redis.call('HEXISTS', 'job:' .. id, 'started') == 1 then
+    redis.call('SET', 'freed:' .. tenant, now, 'PX', settings.keep)
+  end
+  local pools, scores = {}, {}
   for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
-    if redis.call('SREM', 'parked:' .. pool, tenant) == 1 then
+    local first = redis.call('ZRANGE', 'lane:' .. pool .. ':' .. tenant, 0, 0, 'WITHSCORES')
+    redis.call('SREM', 'parked:' .. pool, tenant)
+    if first[1] then
+      pools[#pools + 1], scores[pool] = pool, tonumber(first[2])
       join(pool, tenant)
-      pump(pool)
     end
   end
+  table.sort(pools, function(one, other) return scores[one] < scores[other] end)
+  for _, pool in ipairs(pools) do pump(pool) end
+end
+
+-- The last moment at which a job that waits did so for its tenant's own limit, 0 for never: its
+-- waiting until then says nothing of devices.
+local function held_back_until(pool, id)
+  local job = redis.call('HMGET', 'job:' .. id, 'tenant', 'most_running')
+  local tenant, most_running = job[1], tonumber(job[2])
+  if not most_running then return 0 end
+  local is_published = redis.call('ZSCORE', 'published:' .. pool, id)
+  if not is_published and redis.call('SCARD', 'busy:' .. tenant) >= most_running then return now end
+  return tonumber(redis.call('GET', 'freed:' .. tenant)) or 0
 end
 
 -- Into its tenant's lane, at the place that its priority and age give it, also when it comes back.
@@ -145,13 +165,9 @@ local function requeue(id, charged, delay, failure)
   redis.call('HINCRBY', key, 'generation', 1)
   redis.call('HSET', key, 'state', 'queued', 'owner', '', 'step', 0)
   local job = redis.call('HMGET', key, 'pool', 'tenant', 'most_running')
-  if delay > 0 then
-    redis.call('ZADD', 'delayed', now + delay, id)
-  else
-    enqueue(id)
-    pump(job[1])
-  end
-  if job[3] then leave(id, job[2]) end
+  if delay > 0 then redis.call('ZADD', 'delayed', now + delay, id) else enqueue(id) end
+  if job[3] then leave(id, job[2]) end -- before it is published again, and counts again
+  pump(job[1])
   return 'queued'
 end
 

@@ -44,7 +44,9 @@ for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
       ids = redis.call('ZRANGEBYSCORE', 'waiting:' .. pool, '-inf', oldest, 'LIMIT', passed, BATCH)
       for _, id in ipairs(ids) do
         -- One that comes back from a lost attempt was started in time: it stays, and hides no other.
-        if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and call_off(id, 'failed', not_started) then
+        -- So does one that its tenant's own limit has held back.
+        if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and held_back_until(pool, id) <= oldest
+          and call_off(id, 'failed', not_started) then
           ended_here = ended_here + 1
         else
           passed = passed + 1

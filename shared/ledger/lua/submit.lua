@@ -6,6 +6,7 @@
 -- Returns {outcome, id, jobs waiting, milliseconds now}
 
 local LISTED = 1000 -- jobs that an index keeps
+local LOOKED_AT = 50 -- of those that have waited for too long
 
 local id, job, tenant, pool, priority, weight = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
@@ -27,11 +28,19 @@ local cancel_after, track = tonumber(ARGV[15]), ARGV[16]
 local most_running, shed_after = ARGV[17], tonumber(ARGV[18])
 local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
 
--- Whether devices have fallen behind: what waits for its own tenant's limit alone says nothing of them.
+-- Whether devices have fallen behind: what its own tenant's limit has held back says nothing of them.
+-- There may be many of those, so those that go next are looked at too.
 local function is_behind()
-  local oldest = redis.call('ZRANGE', 'waiting:' .. pool, 0, 0, 'WITHSCORES')
-  return oldest[1] and now - oldest[2] > shed_after
-    and (redis.call('EXISTS', 'ring:' .. pool) == 1 or redis.call('ZSCORE', 'published:' .. pool, oldest[1]))
+  local late = now - shed_after
+  local oldest = redis.call('ZRANGEBYSCORE', 'waiting:' .. pool, '-inf', '(' .. late, 'LIMIT', 0, LOOKED_AT)
+  if not oldest[1] then return false end
+  for _, ids in ipairs({oldest, redis.call('ZRANGE', 'published:' .. pool, 0, -1)}) do
+    for _, id in ipairs(ids) do
+      local since = tonumber(redis.call('ZSCORE', 'waiting:' .. pool, id)) or now
+      if math.max(since, held_back_until(pool, id)) < late then return true end
+    end
+  end
+  return false
 end
 
 -- The answer to an earlier try got lost and the client library sent the script again.

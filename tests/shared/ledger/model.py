@@ -1,7 +1,7 @@
 """What the ledger should hold, in plain Python: the state machine compares it with the real one."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from shared.jobs import Job
@@ -36,12 +36,14 @@ class Entry:
     owner: str = ""
     delayed: bool = False
     started: bool = False
+    aside: bool = False
+    """Its attempt only waits for its turn."""
     webhook: str = ""
     """due | taken | waits | delivered | given_up; empty before the end and without an address."""
     deliveries: int = 0
     """Attempts that were made, whoever made them."""
     tries: int = 0
-    """Those of couriers that still had the webhook."""
+    """Those of couriers that still had the webhook, since it was replayed last."""
     taken_by: Delivery | None = None
 
     @property
@@ -147,20 +149,39 @@ class Model:
             return None
         return self._call_off(entry, "cancelled")
 
-    def reap(self) -> tuple[int, int, int]:
-        """Leases ended, retries due and jobs called off in one round."""
+    def set_aside(self, held: Held, *, waits: bool) -> bool:
+        """Whether the attempt still holds the job."""
+        if not self.holds(held):
+            return False
+        self.jobs[held.job_id].aside = waits
+        return True
+
+    def replay(self, job_id: int, *, soon: bool) -> bool:
+        """Whether its webhook goes out once more; not so `soon` after the last replay."""
+        entry = self.jobs[job_id]
+        if soon or entry.webhook not in ("delivered", "given_up"):
+            return False
+        entry.webhook, entry.tries = "due", 0
+        return True
+
+    def reap(self, spared: Set[int] = frozenset()) -> tuple[int, int, int]:
+        """Leases ended, retries due and jobs called off in one round.
+
+        Those that are `spared` have waited for long, but for their tenant's own limit.
+        """
         off = sum(self._call_off(self.jobs[job_id], "cancelled") for job_id in list(self.late))
         self.grace, self.paused = self.grace or self.paused, False
         ended = 0
         if not self.grace:
             ended = len(self.overdue)
             for job_id in list(self.overdue):
-                self._requeue(self.jobs[job_id], charged=True, delayed=False)
+                entry = self.jobs[job_id]
+                self._requeue(entry, charged=not entry.aside, delayed=False)
         due = len(self.due)
         for job_id in self.due:
             self.jobs[job_id].delayed = False
         self.due.clear()
-        off += sum(self._call_off(self.jobs[job_id], "failed") for job_id in list(self.stale))
+        off += sum(self._call_off(self.jobs[job_id], "failed") for job_id in self.stale - spared)
         return ended, due, off
 
     def settle(self, delivery: Delivery, outcome: str) -> None:
@@ -196,6 +217,7 @@ class Model:
         entry.attempts -= not charged
         entry.generation += 1
         entry.state, entry.owner, entry.delayed = "queued", "", delayed
+        entry.aside = False
         return "queued"
 
 

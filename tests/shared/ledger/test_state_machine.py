@@ -24,7 +24,7 @@ from shared.jobs import Job
 from shared.ledger.attempts import Attempt, Attempts
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries, Delivery, DeliveryLog
-from shared.ledger.reaper import Reaper
+from shared.ledger.reaper import Reaped, Reaper
 from shared.ledger.submissions import Submission, Submissions
 from tests.jobs import FAILURE, RESULT, make_job
 from tests.shared.ledger.model import ENDS, FINAL, MAX_ATTEMPTS, Held, Model, repeated
@@ -87,7 +87,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 st.sampled_from(TENANTS),
                 st.sampled_from(POOLS),
                 st.booleans(),
-                st.sampled_from([None, 1]),
+                st.sampled_from([None, 1, 2]),
             ),
             min_size=4,
             max_size=10,
@@ -189,6 +189,15 @@ class LedgerMachine(RuleBasedStateMachine):
         delayed = delay > timedelta(0)
         assert answer == self.model.hand_back(held_by(attempt), charged=charged, delayed=delayed)
 
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), waits=st.booleans())
+    def set_aside(self, data, waits):
+        attempt = pick(data, self.attempts)
+
+        still = self.worker.set_aside(attempt, waits=waits)
+
+        assert still is self.model.set_aside(held_by(attempt), waits=waits)
+
     @precondition(lambda self: self.submissions)
     @rule(data=st.data(), is_owner=st.sampled_from([True, True, True, False]))
     def cancel(self, data, is_owner):
@@ -244,9 +253,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.paused or self._has_late_ones())
     @rule()
     def reap(self):
-        reaped = self.others.run(self.others.reaper.reap())
-
-        assert (reaped.leases, reaped.retries, reaped.called_off) == self.model.reap()
+        self._reap()
 
     @precondition(lambda self: any(self.model.waiting(pool) for pool in POOLS))
     @rule()
@@ -257,9 +264,8 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         nothing_else = not self._has_late_ones()
 
-        reaped = self.others.run(self.others.reaper.reap())
+        reaped = self._reap()
 
-        assert (reaped.leases, reaped.retries, reaped.called_off) == self.model.reap()
         if nothing_else:
             assert reaped.messages == missing
 
@@ -272,6 +278,19 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), outcome=st.sampled_from(["delivered", "retry", "given_up"]))
     def settle(self, data, outcome):
         self._settle(pick(data, self.taken), outcome)
+
+    @precondition(lambda self: self.model.webhooks("delivered", "given_up", "due"))
+    @rule(data=st.data(), later=st.booleans())
+    def replay(self, data, later):
+        job_id = pick(data, sorted(self.model.webhooks("delivered", "given_up", "due")))
+        if later:
+            self.redis.hdel(f"job:{job_id}", "replayed")
+        soon = self.redis.hexists(f"job:{job_id}", "replayed")
+        tenant = self.model.jobs[job_id].job.tenant
+
+        replayed = self.others.run(self.others.deliveries.replay(job_id, tenant))
+
+        assert replayed is self.model.replay(job_id, soon=soon)
 
     @precondition(lambda self: self.model.webhooks("taken", "waits"))
     @rule(data=st.data())
@@ -326,7 +345,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def no_tenant_has_more_on_its_way_than_it_may(self):
         for tenant in TENANTS:
-            assert ids(self.redis.smembers(f"busy:{tenant}")) == self._busy(tenant)
+            busy = self._busy(tenant)
+            assert ids(self.redis.smembers(f"busy:{tenant}")) == busy
+            limits = [self.model.jobs[job_id].most_running for job_id in busy]
+            assert len(busy) <= max(limits, default=0)
 
     @invariant()
     def leases_delays_and_quotas_are_those_of_the_jobs(self):
@@ -410,6 +432,15 @@ class LedgerMachine(RuleBasedStateMachine):
             ended = self.worker.fail(attempt, FAILURE)
 
         assert ended == self.model.finish(held_by(attempt), state)
+
+    def _reap(self) -> Reaped:
+        reaped = self.others.run(self.others.reaper.reap())
+
+        queued = {i for i in self.model.stale if self.redis.hget(f"job:{i}", "state") == "queued"}
+        assert all(self.model.jobs[job_id].most_running for job_id in queued)
+        expected = self.model.reap(spared=queued)
+        assert (reaped.leases, reaped.retries, reaped.called_off) == expected
+        return reaped
 
     def _take(self, most: int) -> list[Delivery]:
         due = self.model.webhooks("due")

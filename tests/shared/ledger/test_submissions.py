@@ -1,5 +1,9 @@
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from api.terms import Place
 from shared.ledger.estimates import Load, Service
 from shared.ledger.submissions import Outcome
 from tests.jobs import FAILURE, make_job
@@ -184,6 +188,23 @@ async def test_tenants_take_turns_so_a_newcomer_is_not_behind_a_long_lane(ledger
     standing = await ledger.submissions.standing(record)
 
     assert (standing.ahead, standing.turns) == (20, 5)
+
+
+async def test_a_job_that_waits_for_another_try_is_told_of_its_delay_and_of_those_before_it(ledger):
+    attempt = await ledger.running()
+    ledger.attempts.hand_back(attempt, charged=False, delay=timedelta(minutes=1), failure=FAILURE)
+    older = make_job(tenant="bob")
+    await ledger.submit(older)
+    ledger.redis.zadd("waiting:default", {str(older.id): 1})
+    record = await ledger.submissions.find(attempt.job.id, "alice")
+
+    standing = await ledger.submissions.standing(record)
+
+    assert (standing.waits, standing.ahead, standing.turns) == (True, 1, 1)
+    assert standing.delay == pytest.approx(60, abs=5)
+    load = await ledger.submissions.load("default")
+    soon = Place(replace(standing, delay=0.0), load)
+    assert Place(standing, load).eta(record) == pytest.approx(soon.eta(record) + 60, abs=5)
 
 
 async def test_the_work_that_waits_is_known_whatever_becomes_of_a_job(ledger):
