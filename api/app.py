@@ -105,7 +105,9 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.room = Room(settings.body_memory)
+    # Bodies of callers whose key is not known yet are in the lobby: they cannot fill the room.
+    app.state.lobby = Room(settings.body_memory // 4)
+    app.state.room = Room(settings.body_memory - settings.body_memory // 4)
     if settings.cors_origins:
         # Without credentials: a key is in the request itself, no cookie speaks for anyone.
         origins = [origin.strip() for origin in settings.cors_origins.split(",")]

@@ -40,6 +40,9 @@ class ApiSettings(Settings):
     body_time: Duration = timedelta(seconds=10)
     """How long a body may take, and what it takes at `body_rate` is added."""
     body_rate: int = Field(default=64 * 2**10, gt=0)
-    """Bytes a second; a body that comes more slowly is refused with 408."""
+    """Bytes a second; a body that comes more slowly, or stops for `body_time`, gets 408."""
     body_memory: int = Field(default=512 * 2**20, gt=0)
-    """Bytes of all bodies that are being read or stored; beyond it 503."""
+    """Bytes of all bodies that are being read or stored; beyond it 503.
+
+    A quarter is for those whose key is in them and not read yet; 64 KiB of each do not count.
+    """

@@ -1,16 +1,15 @@
 """What a route may ask for, as Annotated aliases."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from api.auth import authenticate
+from api.auth import by_any
 from api.door import Door
 from api.errors import NotAllowed, TooManyRequests
-from api.fields import read_fields, read_json
+from api.fields import HeldFields, Known, KnownByHeader, read_fields, read_json
 from shared.tenants import Scope, Tenant
 
 
@@ -21,7 +20,7 @@ async def _door(request: Request) -> Door:
 
 
 FrontDoor = Annotated[Door, Depends(_door)]
-Fields = Annotated[dict[str, Any], Depends(read_fields)]
+Fields = Annotated[HeldFields, Depends(read_fields)]
 # It only shows in the documentation that a token is needed.
 _Shown = Annotated[Any, Depends(HTTPBearer(auto_error=False, scheme_name="key"))]
 
@@ -32,10 +31,12 @@ class ByField:
 
     scope: Scope
 
-    async def __call__(self, request: Request, fields: Fields) -> Tenant:
+    async def __call__(self, request: Request, known: Known, fields: Fields) -> Tenant:
         """See above; raises InvalidKey and TooManyRequests, too."""
-        keys = (fields.get("key"), request.query_params.get("key"))
-        return await _admit(request, keys, self.scope)
+        tenant = await by_any(request, fields.get("key"))
+        if known is None:
+            fields.move(request.app.state.room)
+        return await _admit(request, tenant, self.scope)
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,17 @@ class ByHeader:
 
     scope: Scope
 
-    async def __call__(self, request: Request, _: _Shown) -> Tenant:
+    async def __call__(self, request: Request, tenant: KnownByHeader, _: _Shown) -> Tenant:
         """As `ByField`."""
-        return await _admit(request, (), self.scope)
+        return await _admit(request, tenant, self.scope)
 
 
-async def _admit(request: Request, keys: Sequence[Any], scope: Scope) -> Tenant:
-    state, headers = request.app.state, request.headers
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    bearer = token.strip() if scheme.lower() == "bearer" else ""
-    keys = (*keys, headers.get("key"), headers.get("x-api-key"), bearer)
-    tenant = await authenticate(keys, state.tenants, state.keyring)
-    if tenant is None:
-        address = request.client.host if request.client else ""
-        raise state.failures.refusal(address, given=any(keys))
+async def _admit(request: Request, tenant: Tenant, scope: Scope) -> Tenant:
     request.state.tenant = tenant
     if scope not in tenant.scopes:
         raise NotAllowed(scope)
     if most := tenant.most_requests:
-        door: Door = state.door
+        door: Door = request.app.state.door
         if wait := await door.submissions.seconds_to_wait(tenant.key_id, most):
             raise TooManyRequests(most, "second", retry_after=wait)
     return tenant

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
@@ -66,8 +68,10 @@ class Door:
 
         Empties `fields`.
         """
-        job = self._job(fields, tenant, dialect, kind)
-        return await self.take(job, fields, tenant, kind, wishes)
+        # Without a name for the job here: its base64 would be kept while the caller waits.
+        return await self.take(
+            self._job(fields, tenant, dialect, kind), fields, tenant, kind, wishes
+        )
 
     async def take(
         self, job: Job, fields: dict[str, Any], tenant: Tenant, kind: str, wishes: Wishes
@@ -90,11 +94,14 @@ class Door:
             place = await self.place(record)
             # What a tenant's own limit holds back says nothing of how others come out.
             if not record.state.is_final and tenant.most_running is None:
-                await self.submissions.expect(record.job.id, place.expectation(record))
+                with suppress(RedisError):
+                    await self.submissions.expect(record.job.id, place.expectation(record))
             return record, place
         except Exception:
-            # Accepted: an error would make the caller send the job a second time.
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
+            if receipt.outcome is Outcome.REPEATED:  # of the first job nothing is known here
+                raise Unavailable from None
+            # Accepted: an error would make the caller send the job a second time.
             return self._accepted(job, receipt)
 
     async def try_out(

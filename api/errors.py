@@ -150,12 +150,12 @@ class UnknownModel(ApiError):
 
 
 class UnreadableBody(ApiError):
-    """Not JSON, not a form."""
+    """Not JSON, not a form, or more of either than is read."""
 
     code = "unreadable_body"
 
-    def __init__(self) -> None:
-        super().__init__("Invalid API Request", tip=CHECKLIST)
+    def __init__(self, message: str = "Invalid API Request") -> None:
+        super().__init__(message, tip=CHECKLIST)
 
 
 class BodyTooLarge(ApiError):

@@ -4,16 +4,24 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.types import Message
 
+from api.auth import by_header, by_header_or_query
 from api.errors import BodyTooLarge, BodyTooSlow, Unavailable, UnreadableBody
+from shared.tenants import Tenant
 
 ABSENT = (None, "", "null")
 """Clients send all three for a field that they do not set."""
+FREE = 2**16
+"""Bytes of each body that are not counted: the server holds as much of each connection anyway."""
+MOST_BRACKETS, MOST_COMMAS = 10_000, 100_000
+"""In JSON: millions would take seconds, in which nobody is answered, and gigabytes."""
+MOST_FORM_FIELDS = 1000
+"""As starlette has it for multipart forms."""
 
 
 @dataclass(slots=True)
@@ -30,17 +38,25 @@ class Room:
         self.used += size
 
 
-class Fields(dict[str, Any]):
+class HeldFields(dict[str, Any]):
     """A request's fields, and the room they take until they are cleared."""
 
     def __init__(self, room: Room) -> None:
         super().__init__()
-        self._room, self._taken = room, 0
+        self._room, self._came, self._taken = room, 0, 0
 
     def take(self, size: int) -> None:
         """Take room for so many bytes more."""
-        self._room.take(size)
-        self._taken += size
+        self._came += size
+        more = max(0, self._came - FREE) - self._taken
+        self._room.take(more)
+        self._taken += more
+
+    def move(self, room: Room) -> None:
+        """Take other room instead."""
+        room.take(self._taken)
+        self._room.used -= self._taken
+        self._room = room
 
     def clear(self) -> None:
         """Forget them, and give their room back."""
@@ -49,13 +65,19 @@ class Fields(dict[str, Any]):
         self._taken = 0
 
 
-async def read_fields(request: Request) -> AsyncIterator[dict[str, Any]]:
+# What reads a body asks for them first: it reads nothing of who comes with a wrong key.
+Known = Annotated[Tenant | None, Depends(by_header_or_query)]
+KnownByHeader = Annotated[Tenant, Depends(by_header)]
+
+
+async def read_fields(request: Request, tenant: Known) -> AsyncIterator[HeldFields]:
     """The fields that are set; the body's win over the query string's.
 
     Raises UnreadableBody for a body that is neither a JSON object nor a form, BodyTooLarge,
     BodyTooSlow, and Unavailable when all bodies together take too much.
     """
-    fields = Fields(request.app.state.room)
+    state = request.app.state
+    fields = HeldFields(state.room if tenant else state.lobby)
     try:
         fields |= _set(request.query_params) | _set(await _body(request, fields))
         yield fields
@@ -63,23 +85,26 @@ async def read_fields(request: Request) -> AsyncIterator[dict[str, Any]]:
         fields.clear()
 
 
-async def read_json(request: Request) -> AsyncIterator[dict[str, Any]]:
+async def read_json(request: Request, _: KnownByHeader) -> AsyncIterator[HeldFields]:
     """The JSON object in the body, without what is null in it; raises as `read_fields` does."""
-    fields = Fields(request.app.state.room)
+    fields = HeldFields(request.app.state.room)
     try:
-        body = await _bytes(request, fields)
-        given = _json(body) if body else {}
-        fields |= {name: value for name, value in given.items() if value is not None}
+        # Without names for the body and what is in it: they would be kept while the caller waits.
+        fields |= _not_null(_json(await _bytes(request, fields)))
         yield fields
     finally:
         fields.clear()
+
+
+def _not_null(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in ABSENT}
 
 
-async def _body(request: Request, fields: Fields) -> Mapping[str, Any]:
+async def _body(request: Request, fields: HeldFields) -> Mapping[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         most = request.app.state.settings.max_body
@@ -91,16 +116,32 @@ async def _body(request: Request, fields: Fields) -> Mapping[str, Any]:
     body = await _bytes(request, fields)
     # curl calls whatever it sends a form.
     if kind == "application/x-www-form-urlencoded" and not body.startswith(b"{"):
-        return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
-    return _json(body) if body else {}
+        return _form(body)
+    return _json(body)
 
 
-async def _bytes(request: Request, fields: Fields) -> bytes:
+async def _bytes(request: Request, fields: HeldFields) -> bytes:
     # Not `body()`, which would keep it as long as the caller waits.
     return b"".join([chunk async for chunk in _limited(request, fields).stream()]).strip()
 
 
+def _form(body: bytes) -> dict[str, str]:
+    text = body.decode(errors="replace")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FORM_FIELDS)
+    except ValueError:
+        raise UnreadableBody(f"The form must have at most {MOST_FORM_FIELDS} fields") from None
+    return dict(pairs)
+
+
 def _json(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    # Base64 has none of them.
+    if body.count(b"[") + body.count(b"{") > MOST_BRACKETS or body.count(b",") > MOST_COMMAS:
+        raise UnreadableBody(
+            f"The JSON must have at most {MOST_BRACKETS} brackets and {MOST_COMMAS} commas"
+        )
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -110,16 +151,18 @@ def _json(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _limited(request: Request, fields: Fields) -> Request:
+def _limited(request: Request, fields: HeldFields) -> Request:
     """The same request, which raises as soon as too much comes, too slowly, or for too many."""
     settings = request.app.state.settings
-    began, came = asyncio.get_running_loop().time(), 0
+    clock, most = asyncio.get_running_loop().time, settings.body_time.total_seconds()
+    began, came = clock(), 0
 
     async def receive() -> Message:
         nonlocal came
-        seconds = settings.body_time.total_seconds() + came / settings.body_rate
+        # What came fast buys no time to say nothing.
+        seconds = min(most, began + most + came / settings.body_rate - clock())
         try:
-            async with asyncio.timeout_at(began + seconds):
+            async with asyncio.timeout(seconds):
                 message = await request.receive()
         except TimeoutError:
             raise BodyTooSlow from None

@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
+from api.errors import TooManyStreams
+
 
 class Waiting:
     """Who waits for which job. A lost event costs the rest of one wait, never a result."""
@@ -27,8 +29,10 @@ class Waiting:
                 del self._callers[job_id]
 
     @contextmanager
-    def streaming(self, tenant: str) -> Iterator[None]:
-        """Counts one of the tenant's event streams."""
+    def streaming(self, tenant: str, *, most: int) -> Iterator[None]:
+        """Counts one of the tenant's event streams; raises TooManyStreams."""
+        if self.streams[tenant] >= most:
+            raise TooManyStreams(most)
         self.streams[tenant] += 1
         try:
             yield

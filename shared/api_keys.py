@@ -7,8 +7,9 @@ import secrets
 import zlib
 from datetime import timedelta
 from string import ascii_lowercase, ascii_uppercase, digits
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from shared.tenants import KEY_ID, Scope
 
@@ -22,6 +23,11 @@ AGE = re.compile(r"([1-9][0-9]{0,4})([dhm])")
 UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 
 
+def _known(scopes: Any) -> Any:
+    # A newer version may have given others, which allow nothing here.
+    return [one for one in scopes if one in get_args(Scope)] if isinstance(scopes, list) else scopes
+
+
 class KeyRecord(BaseModel):
     """What is kept of a key; not the key."""
 
@@ -30,7 +36,7 @@ class KeyRecord(BaseModel):
     tenant: str
     name: str = ""
     """What its owner calls it."""
-    scopes: frozenset[Scope]
+    scopes: Annotated[frozenset[Scope], BeforeValidator(_known)]
     created: float
     """Seconds since the epoch, as the others."""
     expires: float | None = None

@@ -4,18 +4,22 @@ api_keys   hash   digest of a key -> its record
 tenants    hash   tenant -> its terms
 """
 
+import logging
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 from redis.asyncio import Redis
 
 from shared.api_keys import KeyRecord, NewKey, is_whole, key_digest, key_id, lifetime, new_key
-from shared.tenants import Tenant, Tenants, Terms
+from shared.tenants import KEY_ID, Tenant, Tenants, Terms
 
 FRESH_SECONDS = 2.0
 """For which a process trusts what it read: a revoked key stops working within that."""
+M = TypeVar("M", bound=BaseModel)
+
+log = logging.getLogger(__name__)
 
 
 class InTheFile(Exception):
@@ -23,7 +27,7 @@ class InTheFile(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Known:
     """A key as it was read, and when by the process's clock."""
 
     record: KeyRecord
@@ -37,7 +41,7 @@ class Keyring:
     def __init__(self, redis: Redis, pepper: SecretStr) -> None:
         self._redis = redis
         self._pepper = pepper
-        self._read: dict[str, _Read] = {}
+        self._read: dict[str, _Known] = {}
 
     async def of_key(self, key: str, file: Tenants) -> Tenant | None:
         """Whose key it is; None for one that is unknown, has expired or was revoked."""
@@ -49,19 +53,19 @@ class Keyring:
             known = await self._look_up(digest, file)
         return known.tenant if known and known.record.works_at(time.time()) else None
 
-    async def _look_up(self, digest: str, file: Tenants) -> _Read | None:
+    async def _look_up(self, digest: str, file: Tenants) -> _Known | None:
         self._read.pop(digest, None)
         found = cast("str | None", await self._redis.hget("api_keys", digest))
         if found is None:
             return None
-        record = KeyRecord.model_validate_json(found)
+        record = _read(KeyRecord, found)
         own = {"scopes": record.scopes, "key_id": key_id(digest)}
         if listed := file.named(record.tenant):
             tenant = listed.model_copy(update=own)
         else:
             terms = cast("str | None", await self._redis.hget("tenants", record.tenant))
-            tenant = Tenant(tenant=record.tenant, **own, **_terms(terms).model_dump())
-        self._read[digest] = known = _Read(record, tenant, time.monotonic())
+            tenant = Tenant(tenant=record.tenant, **own, **_read(Terms, terms or "{}").model_dump())
+        self._read[digest] = known = _Known(record, tenant, time.monotonic())
         return known
 
     async def create(self, asked: NewKey) -> tuple[str, str, KeyRecord]:
@@ -87,15 +91,16 @@ class Keyring:
 
     async def revoke(self, id_: str) -> KeyRecord | None:
         """The record of a key that works no longer; None when there is no such key."""
-        for digest, record in (await self._records()).items():
+        for digest in cast("list[str]", await self._redis.hkeys("api_keys")):
             if key_id(digest) == id_:
-                return await self._disable(digest, record)
+                record = cast("str | None", await self._redis.hget("api_keys", digest))
+                return await self._disable(digest, _read(KeyRecord, record)) if record else None
         return None
 
     async def tenants(self) -> dict[str, Terms]:
         """Those that have terms of their own here."""
         found = cast("dict[str, str]", await self._redis.hgetall("tenants"))
-        return {name: _terms(terms) for name, terms in sorted(found.items())}
+        return dict(sorted(_readable(Terms, found).items()))
 
     async def set_terms(self, tenant: str, terms: Terms, file: Tenants) -> None:
         """Give a tenant, new or not, its terms; raises InTheFile."""
@@ -115,7 +120,7 @@ class Keyring:
 
     async def _records(self) -> dict[str, KeyRecord]:
         found = cast("dict[str, str]", await self._redis.hgetall("api_keys"))
-        return {d: KeyRecord.model_validate_json(record) for d, record in found.items()}
+        return _readable(KeyRecord, found)
 
     async def _disable(self, digest: str, record: KeyRecord) -> KeyRecord:
         record = record.model_copy(update={"disabled": record.disabled or time.time()})
@@ -124,5 +129,16 @@ class Keyring:
         return record
 
 
-def _terms(found: str | None) -> Terms:
-    return Terms.model_validate_json(found) if found else Terms()
+def _read(model: type[M], found: str) -> M:
+    # A newer version may have written it, with fields that are unknown here.
+    return model.model_validate_json(found, extra="ignore")
+
+
+def _readable(model: type[M], found: dict[str, str]) -> dict[str, M]:
+    read = {}
+    for name, record in found.items():
+        try:
+            read[name] = _read(model, record)
+        except ValidationError:
+            log.warning("a record that cannot be read", extra={"record": name[:KEY_ID]})
+    return read

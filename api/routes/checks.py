@@ -30,14 +30,24 @@ async def nsfw_image_check(
 
     Waits its turn like any other job; `processing` when that takes too long.
     """
+    card = await _checked_model(door)
+    # Without a name for the job here: its base64 would be kept while the caller waits.
+    record, place = await door.take(
+        _job(_image(fields), card, tenant.tenant, dialect_of(request.url.path).name),
+        fields,
+        tenant,
+        WHAT,
+        Wishes(asked_wait(prefer)),
+    )
+    return door.answer(record, place)
+
+
+def _image(fields: dict[str, Any]) -> str:
     if (image := fields.get("init_image")) is None:
         raise InvalidFields.of("init_image", REQUIRED)
     if not isinstance(image, str):
         raise InvalidFields.of("init_image", "must be a string")
-    card = await _checked_model(door)
-    dialect = dialect_of(request.url.path)
-    job = _job(image, card, tenant.tenant, dialect.name)
-    return door.answer(*await door.take(job, fields, tenant, WHAT, Wishes(asked_wait(prefer))))
+    return image
 
 
 async def _checked_model(door: Door) -> ModelCard:

@@ -33,14 +33,15 @@ async def restart_server(_: Admin, door: FrontDoor) -> dict[str, Any]:
     Jobs wait meanwhile. Needs the scope `admin`.
     """
     workers = await door.orders.workers()
-    await _order(door, "drain", workers)
-    return _done("Server restart started", workers=len(workers))
+    silent = await _order(door, "drain", workers)
+    heard = len(workers) - len(silent)
+    return _done("Server restart started", workers=heard, silent=silent)
 
 
 async def clear_cache(_: Admin, door: FrontDoor) -> dict[str, Any]:
     """Have every worker forget what it keeps of prompts and images. Needs the scope `admin`."""
-    await _order(door, "forget", await door.orders.workers())
-    return _done("Cache cleared")
+    silent = await _order(door, "forget", await door.orders.workers())
+    return _done("Cache cleared", silent=silent)
 
 
 async def load_model(fields: Fields, _: Admin, door: FrontDoor) -> dict[str, Any]:
@@ -51,16 +52,20 @@ async def load_model(fields: Fields, _: Admin, door: FrontDoor) -> dict[str, Any
     """
     card = door.card(fields.get("model_id"))
     workers = [one for one in await door.orders.workers() if card.pool in one.pools]
-    await _order(door, "load", workers, model_id=card.model_id)
-    return _done("model load started")
+    silent = await _order(door, "load", workers, model_id=card.model_id)
+    return _done("model load started", silent=silent)
 
 
-async def _order(door: Door, what: What, workers: list[LiveWorker], *, model_id: str = "") -> None:
-    """Have it done; raises Unavailable when there is nobody, or not all of them have heard it."""
+async def _order(
+    door: Door, what: What, workers: list[LiveWorker], *, model_id: str = ""
+) -> list[str]:
+    """Have it done; the workers that gave no answer. Raises Unavailable when none did."""
     if not workers:
         raise Unavailable
-    if await door.orders.give(what, workers, model_id=model_id, patience=PATIENCE):
+    silent = await door.orders.give(what, workers, model_id=model_id, patience=PATIENCE)
+    if len(silent) == len(workers):
         raise Unavailable
+    return silent
 
 
 def _done(message: str, **more: Any) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from datetime import timedelta
 
 import pytest
 import uvicorn
+from starlette.datastructures import State
 
 from api.app import create_app
+from api.fields import FREE, MOST_BRACKETS, MOST_COMMAS, MOST_FORM_FIELDS, HeldFields, Room
 from tests.api.conftest import KEY, PNG
 from tests.servers import free_port
 
@@ -36,6 +38,7 @@ class Edge:
     """A server to be talked to in bytes."""
 
     port: int
+    state: State
 
     async def say(self, sent: bytes, most: int = 1) -> list[Answer]:
         """So many answers to these bytes, fewer if the server ends the connection."""
@@ -88,7 +91,7 @@ async def serve(settings, anyio_backend) -> AsyncIterator:
         running.append((server, asyncio.create_task(server.serve())))
         while not server.started:
             await asyncio.sleep(0.005)
-        return Edge(port)
+        return Edge(port, app.state)
 
     yield serve
     for server, task in running:
@@ -131,8 +134,8 @@ async def test_every_type_of_track_id_is_taken(edge):
 @pytest.mark.parametrize(
     "body",
     [
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
+        b"[" * MOST_BRACKETS,
+        b'{"a":' * MOST_BRACKETS,
         b"\xff\xfe\x00",
         b'{"prompt": "' + b"1" * 10,
         b"9" * 5000,
@@ -147,6 +150,24 @@ async def test_a_body_that_is_no_object_is_unreadable(edge, body):
 
     assert answer.status == 400
     assert json.loads(answer.body)["message"] == "Invalid API Request"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"a":[' + b"[]," * MOST_BRACKETS + b"1]}", "JSON must have at most 10000 brackets"),
+        (b'{"a":[' + b"1," * (MOST_COMMAS + 1) + b"1]}", "JSON must have at most 10000 brackets"),
+        (b"a=&" * (MOST_FORM_FIELDS + 1), "form must have at most 1000 fields"),
+    ],
+    ids=["brackets", "commas", "form"],
+)
+async def test_a_body_of_too_many_parts_is_not_taken_apart(edge, body, reason):
+    kind = "application/json" if body.startswith(b"{") else "application/x-www-form-urlencoded"
+
+    answer = await edge.post(body, f"key: {KEY}", f"Content-Type: {kind}")
+
+    assert answer.status == 400
+    assert reason in json.loads(answer.body)["message"]
 
 
 async def test_a_body_in_utf_16_or_with_a_field_twice_is_one_object_to_all(edge):
@@ -180,28 +201,87 @@ async def test_a_body_that_does_not_come_is_not_waited_for(serve):
     assert b'"status":"error"' in everything
 
 
+async def test_a_body_that_stops_is_not_waited_for_however_much_came(serve):
+    edge = await serve(body_time=timedelta(milliseconds=50), body_rate=1)
+    head = request_head("POST", PATH, "Content-Length: 200000")
+
+    async with asyncio.timeout(10):
+        [answer] = await edge.say(head + b" " * 100_000)
+
+    assert answer.status == 408
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (PATH, "key: nobody"),
+        (f"{PATH}?key=nobody", "X: y"),
+        ("/v1/text2img", "Authorization: Bearer nobody"),
+        ("/v1/text2img", "X: y"),
+        (f"/v1/uploads?key={KEY}", "X: y"),
+    ],
+)
+async def test_who_comes_without_a_good_key_is_refused_before_the_body_comes(edge, path, line):
+    [answer] = await edge.say(request_head("POST", path, "Content-Length: 1000", line))
+
+    assert answer.status == 401
+
+
 async def test_bodies_of_all_requests_together_have_a_bound(serve):
-    edge = await serve(body_memory=50_000)
-    head = request_head("POST", PATH, "Content-Length: 40000")
-    _, held = await asyncio.open_connection("127.0.0.1", edge.port)
-    held.write(head + b" " * 39_999)
-    await held.drain()
-    refused = await _until(edge, 503)
+    edge = await serve(body_memory=400_000)
+    _, held = await hold(edge, FREE + 250_000, f"key: {KEY}")
+    refused = await edge.post(padded(FREE + 100_000), f"key: {KEY}")
 
     held.close()
-    accepted = await _until(edge, 200)
+    accepted = await _until_there_is_room(edge, f"key: {KEY}")
 
-    assert "retry-after: 5" in refused.head
+    assert (refused.status, "retry-after: 5" in refused.head) == (503, True)
     assert json.loads(accepted.body)["status"] == "processing"
 
 
-async def _until(edge: Edge, status: int) -> Answer:
-    """The first answer of this status to requests that fill a third of the room."""
-    body = json.dumps(FIELDS | {"padding": "x" * 20_000}).encode()
+async def test_bodies_of_nobody_known_leave_room_for_those_with_a_key_and_for_small_ones(serve):
+    edge = await serve(body_memory=800_000)
+    _, held = await hold(edge, FREE + 150_000)
+    unknown = await edge.post(padded(FREE + 100_000))
+    known = await edge.post(padded(FREE + 100_000), f"key: {KEY}")
+    small = await edge.post(padded(FREE // 2))
+
+    held.close()
+    await _until_there_is_room(edge)
+
+    assert (unknown.status, known.status, small.status) == (503, 200, 200)
+
+
+async def hold(edge: Edge, size: int, *lines: str):
+    """A connection on which all of a body has come but its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(request_head("POST", PATH, f"Content-Length: {size + 1}", *lines) + b" " * size)
+    while edge.state.lobby.used + edge.state.room.used < size - FREE:
+        await asyncio.sleep(0.001)
+    return reader, writer
+
+
+def padded(size: int) -> bytes:
+    return json.dumps(FIELDS | {"padding": "x" * size}).encode()
+
+
+async def _until_there_is_room(edge: Edge, *lines: str) -> Answer:
     async with asyncio.timeout(10):
-        while (answer := await edge.post(body)).status != status:
-            assert answer.status in (200, 503)
+        while (answer := await edge.post(padded(FREE + 100_000), *lines)).status == 503:
+            pass
     return answer
+
+
+def test_a_body_whose_owner_is_known_leaves_the_lobby():
+    lobby, room = Room(10), Room(10)
+    fields = HeldFields(lobby)
+    fields.take(FREE + 7)
+
+    fields.move(room)
+    assert (lobby.used, room.used) == (0, 7)
+
+    fields.clear()
+    assert (lobby.used, room.used) == (0, 0)
 
 
 @pytest.mark.parametrize(

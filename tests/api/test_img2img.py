@@ -327,18 +327,43 @@ async def test_the_same_idempotency_key_gives_the_same_job(client, request_body)
     assert other.status_code == 409
 
 
+async def away(*_):
+    raise RedisConnectionError
+
+
 async def test_a_job_that_was_accepted_is_never_answered_with_an_error(
     client, request_body, app, monkeypatch
 ):
-    async def away(*_):
-        raise RedisConnectionError
-
     monkeypatch.setattr(app.state.door.submissions, "find", away)
 
     body = (await client.post(URL, json=request_body)).json()
 
     assert (body["status"], body["meta"]["W"]) == ("processing", 512)
     assert body["eta"] >= 1
+
+
+async def test_a_repeat_is_never_answered_with_another_jobs_links(
+    client, request_body, app, monkeypatch
+):
+    headers = {"Idempotency-Key": "abc"}
+    await client.post(URL, json=request_body, headers=headers)
+    monkeypatch.setattr(app.state.door.submissions, "find", away)
+
+    answer = await client.post(URL, json=request_body, headers=headers)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_an_estimate_that_cannot_be_remembered_changes_no_answer(
+    client, request_body, app, monkeypatch
+):
+    headers = {"Idempotency-Key": "abc"}
+    first = await client.post(URL, json=request_body, headers=headers)
+    monkeypatch.setattr(app.state.door.submissions, "expect", away)
+
+    second = await client.post(URL, json=request_body, headers=headers)
+
+    assert second.json() == first.json()
 
 
 async def test_a_request_that_starts_no_job_leaves_no_upload(client, request_body, app):

@@ -1,5 +1,6 @@
 """Who gets in, and for what: keys, scopes, rates."""
 
+import json
 import time
 
 import pytest
@@ -105,6 +106,32 @@ async def test_a_new_key_works_at_once_and_a_revoked_one_not_for_long(
     monkeypatch.setattr(keyrings.time, "monotonic", lambda: later)
 
     assert (await client.get(COUNT, headers={"key": key})).status_code == 401
+
+
+async def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known(client, keyring, redis):
+    key, id_ = await make_key(keyring, scopes=["read"])
+    [digest] = redis.hkeys("api_keys")
+    newer = json.loads(redis.hget("api_keys", digest)) | {
+        "scopes": ["read", "pay"],
+        "colour": "red",
+    }
+    redis.hset("api_keys", digest, json.dumps(newer))
+    redis.hset("tenants", "carol", json.dumps({"most_live": 3, "colour": "red"}))
+
+    assert (await client.get(COUNT, headers={"key": key})).status_code == 200
+    assert (await keyring.tenants())["carol"].most_live == 3
+    assert (await keyring.revoke(id_)).disabled is not None
+
+
+async def test_a_record_that_cannot_be_read_is_in_no_ones_way(keyring, redis, caplog):
+    _, id_ = await make_key(keyring)
+    redis.hset("api_keys", "0" * 64, "{}")
+    redis.hset("tenants", "broken", "[]")
+
+    assert list(await keyring.keys()) == [id_]
+    assert await keyring.tenants() == {}
+    assert (await keyring.revoke(id_)).disabled is not None
+    assert "cannot be read" in caplog.text
 
 
 async def test_two_keys_of_a_tenant_open_the_same_jobs(client, keyring):

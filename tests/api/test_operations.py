@@ -99,12 +99,28 @@ async def test_without_a_worker_nothing_is_said_to_be_done(ask, path):
     assert (status, body["status"]) == (503, "error")
 
 
-async def test_a_worker_that_does_not_answer_is_not_passed_over(ask, attempts, monkeypatch):
-    monkeypatch.setattr(operations, "PATIENCE", 0)
+@pytest.fixture
+def deaf(attempts, monkeypatch):
+    """A worker that is listed, and does not answer."""
+    monkeypatch.setattr(operations, "PATIENCE", 0.5)
     record = WorkerRecord("deaf", frozenset({"default"}), slots=1, occupancy=1.0, steps=0)
     attempts.register(record, lifetime=timedelta(hours=1))
 
-    assert (await ask("clear_cache"))[0] == 503
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("path", ["restart_server", "clear_cache", "load_model"])
+async def test_where_no_worker_answers_nothing_is_said_to_be_done(ask, path):
+    assert (await ask(path, model_id="demo"))[0] == 503
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("path", ["restart_server", "clear_cache", "load_model"])
+async def test_what_some_workers_heard_is_done_and_the_silent_are_named(ask, worker, path):
+    status, body = await ask(path, model_id="demo")
+
+    assert (status, body["status"], body["silent"]) == (200, "success", ["deaf"])
+    assert len(worker) == 1
+    assert body.get("workers") in (None, 1)
 
 
 async def submitted(client, request_body, key):

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 from redis.exceptions import RedisError
 
 from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter
 from api.door import Door
-from api.errors import AlreadyOver, NoSuchJob, TooManyStreams
+from api.errors import AlreadyOver, NoSuchJob
 from api.routes.v1.examples import EVENTS, JOB_ID, QUEUED, SUCCEEDED, answers
 from api.v1 import job_body, progress_body, queue_body
 from shared.jobs import MAX_JOB_ID, JobRecord, JobState
@@ -29,6 +29,16 @@ LONGEST_PAUSE = 10.0
 """Between two looks while the ledger does not answer."""
 
 JobId = Annotated[int, Path(ge=1, le=MAX_JOB_ID, examples=[JOB_ID])]
+
+
+async def _one_stream(tenant: HeaderReader, door: FrontDoor) -> AsyncIterator[None]:
+    # Counted until the answer has gone out, and before anything is waited for: of requests that
+    # come together, all would find the same number.
+    with door.waiting.streaming(tenant.tenant, most=door.settings.most_streams):
+        yield
+
+
+OneStream = Annotated[None, Depends(_one_stream)]
 
 
 async def own_job(door: Door, job_id: int, tenant: Tenant) -> JobRecord:
@@ -92,16 +102,15 @@ async def cancel_job(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) ->
         },
     },
 )
-async def follow_job(job_id: JobId, tenant: HeaderReader, door: FrontDoor) -> StreamingResponse:
+async def follow_job(
+    job_id: JobId, tenant: HeaderReader, door: FrontDoor, _: OneStream
+) -> StreamingResponse:
     """Follow a job: `queued` with its place, `running` with its steps, then how it ended.
 
     The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    record, most = await own_job(door, job_id, tenant), door.settings.most_streams
-    if door.waiting.streams[tenant.tenant] >= most:
-        raise TooManyStreams(most)
-    stream = events(door, record)
+    stream = events(door, await own_job(door, job_id, tenant))
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
@@ -114,11 +123,10 @@ async def events(
 ) -> AsyncIterator[str]:
     """What happens to a job from now on, as server-sent events; ends with it."""
     said, said_at, pause = "", time.monotonic(), every
-    waiting, tenant = door.waiting, record.job.tenant
-    with waiting.for_job(record.job.id) as ended, waiting.streaming(tenant):
+    with door.waiting.for_job(record.job.id) as ended:
         while True:
             try:
-                found = await door.submissions.find(record.job.id, tenant)
+                found = await door.submissions.find(record.job.id, record.job.tenant)
                 if found is None:  # an operator deleted it
                     return
                 event, pause = await _event(door, found), every
