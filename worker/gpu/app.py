@@ -130,6 +130,8 @@ class GpuWorker:
 
 def create_worker(settings: GpuSettings) -> GpuWorker:
     """Everything a worker needs, loaded but not started."""
+    # First, for they take a second to start.
+    decoders = DecoderPool(settings.decoders, settings.decoder_limits)
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
@@ -152,7 +154,6 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         on_device_lost=_exit,
     )
     leases = Leases(attempts, every=BEAT)
-    decoders = DecoderPool(settings.decoders, settings.decoder_limits)
     runner = JobRunner(
         name=settings.worker_name,
         attempts=attempts,
