@@ -39,9 +39,9 @@ OWN_IMAGE = re.compile(
 JOB = "job"
 """In the metadata of an output, or an inline input: the id of its job."""
 
-HANDED_BACK = 3
-"""Times that a stopping worker may give a job back, uncharged, and its future link still leads to
-its image. A job that is given back more often is found by its id."""
+HANDED_BACK = 16
+"""Times that workers may give a job back, uncharged, and its future link still leads to its image.
+A job that is given back more often is found by its id."""
 OUTPUT_NAME = re.compile(r"([0-9a-f-]{36})(-[0-9]{1,3}\.(?:png|jpeg|webp|base64))")
 STORE_ERRORS = (BotoCoreError, ClientError)
 """What the store raises when it is away, full, or refuses us."""
@@ -163,7 +163,7 @@ class ObjectStore:
                 return None
             raise
         job_id = answer["Metadata"].get(JOB)
-        return None if job_id is None else int(job_id)
+        return int(job_id) if job_id and job_id.isdecimal() else None
 
     def get(self, key: str) -> StoredObject:
         """Raises `FileNotFoundError` when there is no such object, or its time is over."""

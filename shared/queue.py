@@ -60,6 +60,8 @@ def make_celery(
         task_queues=[Queue(queue_name(pool)) for pool in sorted(pools)],
         task_default_queue=queue_name(min(pools)),
         worker_send_task_events=False,
+        # Orders come through the ledger.
+        worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         # The default gives up after 100 tries; an outage may last longer.

@@ -87,7 +87,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=data, help="of a `make up` that runs here")
     parser.add_argument("--url", help="of another service; then the options below say how to kill")
     parser.add_argument("--key", default=os.environ.get("KEY"), help="default: $KEY")
-    parser.add_argument("--kill-worker", help="shell command, `docker compose kill -s KILL gpu-0`")
+    parser.add_argument(
+        "--kill-worker", help="shell command, `docker compose kill -s KILL worker-gpu0`"
+    )
     parser.add_argument("--kill-courier", help="shell command")
     parser.add_argument("--listen", default="127.0.0.1:0", help="HOST:PORT of our receiver")
     parser.add_argument("--receiver-url", help="how the service reaches it; default: as we do")

@@ -14,6 +14,7 @@ PHOTO = Path("infra/demo/astronaut.jpg")
 def stack(tmp_path_factory):
     processes = ("redis", "s3", "simulated", "courier", "api")
     settings = {"IMG2IMG_STEP_TIME": "0.001", "IMG2IMG_RETRY_DELAY": "0", "IMG2IMG_LEASE": "2"}
+    settings |= {"IMG2IMG_SYNC_WAIT": "50"}
     data = tmp_path_factory.mktemp("simulated")
     with Stack(data, port=0, env=settings, processes=processes) as stack:
         yield stack

@@ -295,6 +295,13 @@ def test_a_future_link_also_leads_to_what_an_attempt_made_that_drains_came_befor
     assert made in possible_keys("generations", f"{prefix}-0.png", attempts=3)
 
 
+def test_a_future_link_survives_waiting_for_jobs_that_must_be_alone():
+    prefix = str(uuid.uuid4())
+    made = f"generations/{attempt_prefix(prefix, 13)}-0.png"
+
+    assert made in possible_keys("generations", f"{prefix}-0.png", attempts=3)
+
+
 def test_keys_of_inputs_cannot_be_guessed():
     assert input_key().startswith("inputs/")
     assert len({input_key() for _ in range(100)}) == 100

@@ -12,7 +12,7 @@ from shared.config import Duration, Settings
 class CourierSettings(Settings):
     """Settings, plus the courier's own."""
 
-    deliveries: int = 64
+    deliveries: Annotated[int, Field(ge=1)] = 64
     """Places: webhooks under way in their first second; slower ones are counted apart (gate.py)."""
     deliveries_per_host: Annotated[int, Field(ge=1)] = 8
     """Under way to one host and port, slow ones too."""
@@ -25,8 +25,8 @@ class CourierSettings(Settings):
     sweep: Duration = timedelta(hours=1)
     """How often one of the couriers removes the objects that no job needs; 0: never."""
     sweep_after: Duration = timedelta(hours=1)
-    """Since a job's end, until what its lost attempts stored is removed; longer than a worker's
-    `job_timeout`, in which one may still store."""
+    """Since a job's end, until what its lost attempts stored is removed; longer than twice a
+    worker's `job_timeout`: an attempt may wait for so long to be alone, and then work."""
     drain: Duration = timedelta(seconds=10)
     """After SIGTERM, how long deliveries under way may still end before they are put back."""
     courier_metrics_port: int = 0

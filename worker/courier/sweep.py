@@ -2,7 +2,9 @@
 
 An object goes only if a record that is there names others in its place, or if the settings say
 that its time is over. So a ledger that lost its records costs no picture: what has no record stays
-for as long as the settings say, for ever by default.
+for as long as the settings say, for ever by default. And what was running when Redis was away may
+have ended in a moment that Redis lost: its owner knows other pictures than its record, so all stay.
+An absence that no courier noticed, shorter than half a lease, is the exception.
 """
 
 import asyncio
@@ -31,6 +33,10 @@ PAUSE_SECONDS = 1.0
 """Between two pages: nobody waits for a sweep."""
 
 
+class Unreadable:
+    """A record that is there, perhaps a newer version's: all that it may name is needed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Objects to remove."""
@@ -52,7 +58,7 @@ class Sweep:
 
     async def is_due(self) -> bool:
         """Whether this process is the one to sweep now; for a while no other one is."""
-        return bool(await self.redis.set("swept", 1, nx=True, ex=self.settings.sweep))
+        return bool(await self.redis.set("swept", 1, nx=True, px=self.settings.sweep))
 
     async def pages(self) -> AsyncIterator[Page]:
         """What can be removed now; removes nothing."""
@@ -78,8 +84,15 @@ class Sweep:
         for start in range(0, len(due), AT_ONCE):
             jobs = due[start : start + AT_ONCE]
             records = await self._records(jobs)
-            keys = [key for record in records if record for key in leftovers(record)]
-            yield Page("leftover", keys, jobs)
+            known = [one for one in records if isinstance(one, JobRecord)]
+            keys = [key for record in known for key in leftovers(record)]
+            settled = [
+                job
+                for job, record in zip(jobs, records, strict=True)
+                if not isinstance(record, Unreadable)
+            ]
+            if settled:
+                yield Page("leftover", keys, settled)
 
     async def _expired(self, folder: str, age: timedelta) -> AsyncIterator[Page]:
         listed = self.store.older(folder, age)
@@ -93,10 +106,9 @@ class Sweep:
         """Those that no job still waits to read."""
         jobs = [await asyncio.to_thread(self.store.job_of, key) for key in keys]
         records = await self._records([str(job or "") for job in jobs])
-        live = [record is not None and not record.state.is_final for record in records]
-        return [key for key, needed in zip(keys, live, strict=True) if not needed]
+        return [key for key, one in zip(keys, records, strict=True) if not _may_read(one)]
 
-    async def _records(self, jobs: Sequence[str]) -> list[JobRecord | None]:
+    async def _records(self, jobs: Sequence[str]) -> list[JobRecord | Unreadable | None]:
         async with self.redis.pipeline(transaction=False) as pipe:
             for job in jobs:
                 pipe.hgetall(f"job:{job}")
@@ -132,8 +144,15 @@ async def _sweep_once(sweep: Sweep) -> None:
     log.info("swept", extra=removed)
 
 
-def _read(fields: dict[str, Any]) -> JobRecord | None:
+def _may_read(record: JobRecord | Unreadable | None) -> bool:
+    """Whether the job may still read its inputs."""
+    if isinstance(record, JobRecord):
+        return not record.state.is_final
+    return record is not None
+
+
+def _read(fields: dict[str, Any]) -> JobRecord | Unreadable | None:
     try:
         return read(fields)
-    except (ValidationError, KeyError):  # perhaps a newer version's
-        return None
+    except (ValidationError, KeyError):
+        return Unreadable()

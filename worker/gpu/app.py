@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -57,13 +57,15 @@ class GpuWorker:
     inbox: Inbox
     checked: frozenset[str]
     """Ids of the models whose pictures it can check."""
+    consumes: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
         """Warm up, then consume until SIGTERM: nothing is taken from the queue before."""
         if self.settings.metrics_port:
             start_http_server(self.settings.metrics_port, self.settings.metrics_host)
+        self.decoders.check()
         self.engine.start()
-        self.leases.start(before_each=self._tick)
+        self.leases.start(before_each=self.tick)
         signals.worker_ready.connect(self._ready, weak=False)
         signals.worker_shutting_down.connect(self._drain, weak=False)
         try:
@@ -87,6 +89,7 @@ class GpuWorker:
         ]
 
     def _ready(self, **_: Any) -> None:
+        self.consumes.set()
         self.beat()
         if self.settings.ready_file:
             self.settings.ready_file.write_text("ready\n")
@@ -98,10 +101,13 @@ class GpuWorker:
         timer.daemon = True
         timer.start()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """What is done every second, from the first one on."""
         self.beat()
-        for order in self.inbox.read():
-            obey(order, self.inbox, self.pipelines)
+        # Before, the signal that drains would end the process on the spot.
+        if self.consumes.is_set():
+            for order in self.inbox.read():
+                obey(order, self.inbox, self.pipelines)
 
     def beat(self) -> None:
         """Say that the worker lives, unless its device hangs: then it must not seem to."""
@@ -124,6 +130,8 @@ class GpuWorker:
 
 def create_worker(settings: GpuSettings) -> GpuWorker:
     """Everything a worker needs, loaded but not started."""
+    # First, for they take a second to start.
+    decoders = DecoderPool(settings.decoders, settings.decoder_limits)
     registry = Registry.read(settings.models_file, models_dir=settings.models_dir)
     store = ObjectStore.connect(settings)
     store.ensure_bucket()
@@ -146,7 +154,6 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         on_device_lost=_exit,
     )
     leases = Leases(attempts, every=BEAT)
-    decoders = DecoderPool(settings.decoders, settings.decoder_limits)
     runner = JobRunner(
         name=settings.worker_name,
         attempts=attempts,
@@ -164,6 +171,7 @@ def create_worker(settings: GpuSettings) -> GpuWorker:
         ),
         decode=decoders.decode,
         timeout=settings.job_timeout,
+        patience=settings.lease,
         retry_delay=settings.retry_delay,
         go_on=load_text_model(registry.enhancer) if registry.enhancer else None,
         embed_parameters=settings.embed_parameters,

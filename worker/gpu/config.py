@@ -40,8 +40,8 @@ class GpuSettings(Settings):
     """What one image may cost its decoder's processor. Whatever exceeds a limit fails its job."""
     decode_wall: Duration = timedelta(seconds=30)
     """The same by the clock; on a busy host a decoder may wait for its turn."""
-    decode_memory: ByteSize = ByteSize(1_200_000_000)
-    """Of address space, for a decoder as a whole."""
+    decode_memory: Annotated[ByteSize, Field(ge=300_000_000)] = ByteSize(1_200_000_000)
+    """Of address space, for a decoder as a whole; 150 MB of it before the first pixel."""
     image_pixels: Annotated[int, Field(ge=1)] = Bounds().pixels
     image_side: Annotated[int, Field(ge=1)] = Bounds().side
     """Pixels that an image may have, in all and on its longer side."""

@@ -4,7 +4,6 @@ Its standard input is a socket: it is sent a `Wanted` and an image, again and ag
 each with an `Answer` and pixels. It meets no device, no secret and no address.
 """
 
-import ctypes
 import os
 import resource
 import signal
@@ -13,6 +12,7 @@ import struct
 import sys
 import time
 import warnings
+from contextlib import suppress
 
 # Pillow would look for WebP and the kinds of JPEG when the first one comes, among forty others.
 from PIL import Image, MpoImagePlugin, WebPImagePlugin  # noqa: F401
@@ -24,7 +24,6 @@ from worker.gpu.images import Bounds, Wanted, pixels
 LENGTHS = struct.Struct(">II")
 NICENESS = 5
 """Whoever feeds the device goes first."""
-PR_SET_PDEATHSIG = 1
 
 
 class DecoderLimits(BaseModel):
@@ -73,22 +72,18 @@ def _read(source: socket.socket, length: int, deadline: float | None) -> bytearr
 
 
 def main() -> None:
-    """Decode until nobody asks any more."""
+    """Decode until nobody asks any more, or waits for the answer."""
     limits = DecoderLimits.model_validate_json(sys.argv[1])
     _take_precautions(limits)
-    with socket.socket(fileno=0) as parent:
+    with socket.socket(fileno=0) as parent, suppress(EOFError, ConnectionError):
         send(parent, Answer())  # ready: from now on time counts
         while True:
-            try:
-                head, data = receive(parent)
-            except EOFError:
-                return
-            _allow_seconds(limits.work)
+            _allow_seconds(limits.work)  # also for what it takes to receive this image
+            head, data = receive(parent)
             send(parent, *_answer(data, Wanted.model_validate_json(head), limits))
 
 
 def _take_precautions(limits: DecoderLimits) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Its parent decides when it ends, even where a whole group is told to.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -15,6 +15,7 @@ import numpy as np
 
 from shared.errors import BadInput
 from worker.gpu.decoder import Answer, DecoderLimits, receive, send
+from worker.gpu.encoding import encode
 from worker.gpu.images import Wanted
 from worker.gpu.samples import Pixels
 
@@ -34,7 +35,7 @@ class DecoderPool:
     """Some decoders, started at once."""
 
     def __init__(self, size: int, limits: DecoderLimits) -> None:
-        self._limits = limits
+        self._size, self._limits = size, limits
         self._idle: SimpleQueue[_Decoder] = SimpleQueue()
         for _ in range(size):
             self._idle.put(_Decoder(limits))
@@ -55,6 +56,12 @@ class DecoderPool:
             return decoder.decode(data, wanted)
         finally:
             self._idle.put(decoder)
+
+    def check(self) -> None:
+        """Have each of them decode something; raises what `decode` raises."""
+        tiny = encode(np.zeros((16, 16, 3), np.uint8))
+        for _ in range(self._size):
+            self.decode(tiny, Wanted(field="a first image"))
 
     def close(self) -> None:
         """End those that are idle."""

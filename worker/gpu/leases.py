@@ -31,6 +31,8 @@ class Held:
         """Of what the samples became; no steps that anybody counts."""
         self.dropped = False
         """Someone else has the job, or will: whatever is still made of it is thrown away."""
+        self.wake: Callable[[], object] = lambda: None
+        """Called when it is dropped, for who waits in a line."""
 
     @property
     def progress(self) -> tuple[Attempt, int, int]:
@@ -43,6 +45,7 @@ class Held:
     def drop(self) -> None:
         """Stop working on it."""
         self.dropped = True
+        self.wake()
         self.let_go()
 
     def let_go(self) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from shared.add_ons import AddOns
 from shared.errors import InternalError, JobError, TimedOut
 from shared.images import CONTENT_TYPES
@@ -52,6 +54,8 @@ class JobRunner:
     fetch: Fetch
     decode: Decode
     timeout: timedelta
+    patience: timedelta
+    """For the end of a job that must be alone: others may be idle meanwhile."""
     retry_delay: timedelta
     add_ons: AddOns = field(default_factory=AddOns)
     go_on: GoOn | None = None
@@ -76,9 +80,11 @@ class JobRunner:
             is_check = attempt.job.params.task == "check"
             with self._turn(attempt, held):
                 result = self._check(attempt, held) if is_check else self._make(attempt, held)
-        except (CancelledError, EngineStopped, NoTurn):
+        except (CancelledError, EngineStopped, NoTurn) as error:
             if not held.dropped:
-                self.attempts.hand_back(attempt, charged=False, failure=STOPPED)
+                # Not at once to the one who had no turn for it.
+                delay = self.retry_delay if isinstance(error, NoTurn) else timedelta(0)
+                self.attempts.hand_back(attempt, charged=False, delay=delay, failure=STOPPED)
             return "handed_back"
         except JobError as error:
             log.info("job failed", extra=ids | {"code": error.code})
@@ -97,18 +103,27 @@ class JobRunner:
         """The time in which the attempt may be worked at.
 
         A job that may have ended a worker is alone from its first byte to its last, and who waits
-        meanwhile is set aside: should this worker end too, nobody else is blamed for it.
+        meanwhile is set aside: should this worker end too, nobody else is blamed for it. It waits
+        for those who are at work as long as they may take, or a busy worker would never have it.
         """
+        held.wake = self.turns.look_again
         with self.turns.take(
             alone=attempt.suspect,
-            before_waiting=lambda: self.attempts.set_aside(attempt, waits=True),
-            seconds=self.timeout.total_seconds(),
+            before_waiting=lambda: self._set_aside(attempt, waits=True),
+            given_up=lambda: held.dropped,
+            seconds=(self.timeout if attempt.suspect else self.patience).total_seconds(),
         ) as waited:
-            if waited and not self.attempts.set_aside(attempt, waits=False):
+            if waited and not self._set_aside(attempt, waits=False):
                 held.drop()
             if held.dropped:
                 raise CancelledError
             yield
+
+    def _set_aside(self, attempt: Attempt, *, waits: bool) -> bool:
+        try:
+            return self.attempts.set_aside(attempt, waits=waits)
+        except RedisError as error:
+            raise NoTurn from error
 
     def _make(self, attempt: Attempt, held: Held) -> Result:
         started = time.monotonic()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class NoTurn(Exception):
-    """It took too long; whoever waited has done nothing yet."""
+    """It took too long, or is not wanted any more; whoever waited has done nothing yet."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -27,11 +27,17 @@ class Turns:
 
     @contextmanager
     def take(
-        self, *, alone: bool, before_waiting: Callable[[], object], seconds: float
+        self,
+        *,
+        alone: bool,
+        before_waiting: Callable[[], object],
+        given_up: Callable[[], bool],
+        seconds: float,
     ) -> Iterator[bool]:
         """Work in the block; whether it had to be waited for.
 
-        Raises `NoTurn` after so many seconds in the line.
+        Raises `NoTurn` after so many seconds in the line, or when it was given up: whoever does
+        that calls `look_again`.
         """
         place = Place(alone)
         with self._changed:
@@ -40,16 +46,22 @@ class Turns:
         try:
             if waits:
                 before_waiting()
-                self._wait(place, seconds)
+                self._wait(place, given_up, seconds)
             yield waits
         finally:
             with self._changed:
                 self._line.remove(place)
                 self._changed.notify_all()
 
-    def _wait(self, place: Place, seconds: float) -> None:
+    def look_again(self) -> None:
+        """Have those in the line see who was given up."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._is_free(place), seconds):
+            self._changed.notify_all()
+
+    def _wait(self, place: Place, given_up: Callable[[], bool], seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: given_up() or self._is_free(place), seconds)
+            if given_up() or not self._is_free(place):
                 raise NoTurn
 
     def _is_free(self, place: Place) -> bool:

@@ -135,7 +135,7 @@ end
 -- The last move. The webhook goes into the outbox with it, so no result is without its webhook.
 local function conclude(id, state, field, payload, keep)
   local key = 'job:' .. id
-  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'generation', 'most_running')
+  local job = redis.call('HMGET', key, 'tenant', 'webhook', 'generation', 'most_running', 'spare')
   redis.call('HSET', key, 'state', state, field, payload, 'finished', now)
   redis.call('ZREM', 'leases', id)
   redis.call('ZREM', 'deadlines', id)
@@ -143,7 +143,7 @@ local function conclude(id, state, field, payload, keep)
   redis.call('PEXPIRE', key, keep or settings.keep)
   if job[2] ~= '' then redis.call('ZADD', 'outbox', now, id) end
   -- An attempt that did not end the job may have stored images.
-  if state ~= 'succeeded' or job[3] ~= '1' then redis.call('ZADD', 'leftovers', now, id) end
+  if (state ~= 'succeeded' or job[3] ~= '1') and not job[5] then redis.call('ZADD', 'leftovers', now, id) end
   -- Without its record nobody knows what they are: where no courier sweeps they add up to nothing.
   redis.call('ZREMRANGEBYSCORE', 'leftovers', '-inf', now - settings.keep)
   redis.call('PUBLISH', 'finished', id)

@@ -26,6 +26,8 @@ if now >= grace then
     local job = redis.call('HMGET', 'job:' .. id, 'generation', 'aside')
     local at_work = job[1] ~= job[2]
     if at_work then redis.call('HSET', 'job:' .. id, 'suspect', 1) end
+    -- Redis was away, and may have lost that this attempt had ended the job: its images may be known.
+    if job[1] and now < grace + settings.lease then redis.call('HSET', 'job:' .. id, 'spare', 1) end
     requeue(id, at_work, 0, failure)
     ended = ended + 1
   end

@@ -28,6 +28,21 @@ async def test_one_that_ends_otherwise_or_later_may_and_is_noted_by_its_end(ledg
     assert dict(noted)[str(failed.job.id)] == float(finished)
 
 
+async def test_what_ran_while_redis_was_away_may_be_known_by_images_that_no_record_names(ledger):
+    attempt = await ledger.running()
+    ledger.redis.set("reap:last", 1)
+    await ledger.reaper.reap()
+    ledger.end_lease(attempt.job.id)
+    seconds, _ = ledger.redis.time()
+    ledger.redis.set("reap:grace", seconds * 1000 - 1)
+    assert (await ledger.reaper.reap()).leases == 1
+
+    again = ledger.attempts.claim(str(attempt.job.id), "2", "worker:2")
+    ledger.attempts.succeed(again, RESULT)
+
+    assert not ledger.redis.exists("leftovers")
+
+
 async def test_it_is_forgotten_with_its_record(ledger):
     ledger.redis.zadd("leftovers", {"1": 1})
 

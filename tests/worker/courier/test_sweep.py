@@ -186,6 +186,31 @@ def test_an_input_goes_after_a_day_unless_its_job_still_waits_for_it(bucket, day
     assert not any(bucket.has(f"inputs/{n}") for n in ("over", "refused", "of-an-earlier-version"))
 
 
+def test_what_a_newer_version_recorded_is_needed(bucket, days_later):
+    over, waits = make_job(), make_job()
+    bucket.ledger.attempts.fail(bucket.ledger.running(over), FAILURE)
+    bucket.ledger.submit(waits)
+    bucket.put(*output_keys(over, 1), job=over)
+    bucket.put("inputs/waits", job=waits)
+    for job in (over, waits):
+        bucket.ledger.redis.hset(f"job:{job.id}", "state", "a state of tomorrow")
+    days_later(1.1)
+
+    assert bucket.sweep() == []
+
+    assert bucket.has("inputs/waits", *output_keys(over, 1))
+    assert bucket.ledger.redis.zcard("leftovers") == 1
+
+
+def test_an_input_whose_job_is_no_number_is_of_no_job(bucket, days_later):
+    bucket.store.put("inputs/odd", b"", "image/png", job_id="odd")
+    days_later(1.1)
+
+    bucket.sweep()
+
+    assert not bucket.has("inputs/odd")
+
+
 def test_one_courier_sweeps_at_a_time(bucket):
     assert [bucket.is_due() for _ in range(3)] == [True, False, False]
     assert 0 < bucket.ledger.redis.ttl("swept") <= 3600
@@ -230,3 +255,10 @@ def test_when_one_of_both_is_away_nothing_is_removed_and_the_courier_goes_on(
 
     assert bucket.has(*output_keys(job, 1))
     assert bucket.ledger.redis.zcard("leftovers") == 1
+
+
+def test_a_sweep_may_be_due_more_often_than_every_second(redis, valkey_server, s3_server):
+    bucket = Bucket(redis, valkey_server, s3_server, sweep=timedelta(milliseconds=900))
+
+    assert bucket.is_due()
+    assert bucket.ledger.redis.pttl("swept") <= 900

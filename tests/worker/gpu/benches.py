@@ -39,6 +39,7 @@ def make_bench(ledger):
         fetch=lambda source, field: encoded(photo((64, 64))),
         decode=images.pixels,
         timeout=timedelta(seconds=30),
+        patience=timedelta(seconds=30),
         retry_delay=RETRY_DELAY,
     )
     return SimpleNamespace(runner=runner, engine=engine, store=store, leases=leases)

@@ -196,6 +196,42 @@ def test_a_decoder_outlives_a_polite_signal_but_not_its_parent():
         until(lambda: not alive(decoder))
 
 
+def test_a_decoder_ends_after_its_image_when_its_parent_is_killed_meanwhile(slow):
+    program = """if True:
+        import sys
+        from worker.gpu.decoder import DecoderLimits
+        from worker.gpu.decoder_pool import DecoderPool
+        from worker.gpu.images import Wanted
+        pool = DecoderPool(1, DecoderLimits())
+        pool.check()
+        print("ready", flush=True)
+        pool.decode(sys.stdin.buffer.read(), Wanted(field="x"))
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        [decoder] = decoders_of(parent.pid)
+        idle = seconds_of_work(decoder)
+        parent.stdin.write(slow)
+        parent.stdin.close()
+        until(lambda: seconds_of_work(decoder) > idle + 0.1)
+
+        parent.kill()
+
+        until(lambda: not alive(decoder))
+        assert parent.stderr.read() == b""
+
+
+def test_a_decoder_outlives_the_thread_that_started_it(only_decoder):
+    with ThreadPoolExecutor(1) as thread:
+        pool = thread.submit(DecoderPool, 1, DecoderLimits()).result()
+    with pool:
+        pool.check()
+        first = only_decoder()
+        pool.check()
+        assert only_decoder() == first
+
+
 def test_a_decoder_has_no_settings_no_torch_and_no_files_of_its_parent(
     monkeypatch, tmp_path, only_decoder
 ):

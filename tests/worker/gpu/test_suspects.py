@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.config import Settings
 from tests.ledger import Ledger
-from tests.worker.gpu.benches import job_of, make_bench, run
+from tests.worker.gpu.benches import RETRY_DELAY, job_of, make_bench, run
 from tests.worker.gpu.stand_ins import paint
 
 SECONDS = 10
@@ -145,10 +146,10 @@ def test_a_job_that_is_handed_back_while_it_waits_is_not_started(bench, ledger, 
     until(lambda: is_aside(ledger, other))
 
     bench.leases.hand_back(f"{other.id}.1")
-    device.free(suspect.id).set()
 
     record = waiting.result(SECONDS)
     assert (record.state, record.attempts) == ("queued", 0)
+    device.free(suspect.id).set()
     assert [sample.job_id for sample in bench.engine.submitted] == [suspect.id]
 
 
@@ -166,3 +167,39 @@ def test_a_job_that_finds_no_turn_in_time_goes_to_another_worker(bench, ledger, 
     assert (record.state, record.generation, record.attempts) == ("queued", 3, 1)
     device.free(first.id).set()
     assert running.result(SECONDS).state == "succeeded"
+
+
+def test_who_waits_for_a_suspect_longer_than_a_lease_is_left_to_other_workers(
+    bench, ledger, threads
+):
+    bench.engine.answer = device = Device()
+    suspect, other = suspect_of(ledger), job_of()
+    ledger.submit(other)
+    alone = threads.submit(run, bench, ledger, suspect)
+    assert device.has(suspect)
+
+    replace(bench.runner, patience=timedelta(0)).run(str(other.id), "1")
+
+    record = ledger.record(other)
+    assert (record.state, record.attempts) == ("queued", 0)
+    assert ledger.due_in("delayed", other) > RETRY_DELAY.total_seconds() / 2
+    device.free(suspect.id).set()
+    assert alone.result(SECONDS).state == "succeeded"
+
+
+def test_a_job_that_cannot_be_set_aside_is_not_charged(bench, ledger, threads, monkeypatch):
+    bench.engine.answer = device = Device()
+    suspect, other = suspect_of(ledger), job_of()
+    ledger.submit(other)
+    alone = threads.submit(run, bench, ledger, suspect)
+    assert device.has(suspect)
+
+    def be_away(*_, **__):
+        raise RedisConnectionError("away")
+
+    monkeypatch.setattr(ledger.attempts, "set_aside", be_away)
+    record = run(bench, ledger, other)
+
+    assert (record.state, record.attempts) == ("queued", 0)
+    device.free(suspect.id).set()
+    assert alone.result(SECONDS).state == "succeeded"

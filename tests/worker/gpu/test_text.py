@@ -1,6 +1,8 @@
 """The text model that goes on with prompts: a tiny GPT-2 with random weights."""
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from shared.models import PromptEnhancer
-from worker.gpu.families import load_text_model
+from worker.gpu.families import load_text_model, text
 from worker.gpu.families.text import MOST_READ, MOST_WRITTEN
 
 END = "<|endoftext|>"
@@ -97,3 +99,24 @@ def test_a_pickle_beside_the_weights_is_not_read(tmp_path):
 
     with pytest.raises(ValueError, match="can run code"):
         load_text_model(card)
+
+
+def test_all_jobs_have_one_thread_compute_for_them_and_it_has_a_small_team(tmp_path, monkeypatch):
+    computed = []
+
+    def note(*_):
+        computed.append((threading.get_ident(), torch.get_num_threads()))
+        return [33]
+
+    monkeypatch.setattr(text, "_write", note)
+    torch.set_num_threads(8)
+    try:
+        go_on = load_text_model(saved(tmp_path, tiny_gpt2()))
+        with ThreadPoolExecutor(4) as jobs:
+            assert len(list(jobs.map(lambda seed: go_on("a cat", seed), range(20)))) == 20
+    finally:
+        torch.set_num_threads(1)
+
+    assert len(computed) == 20
+    assert {team for _, team in computed} == {text.MOST_THREADS}
+    assert len({thread for thread, _ in computed}) == 1

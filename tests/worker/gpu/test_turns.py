@@ -6,6 +6,7 @@ import pytest
 from worker.gpu.turns import NoTurn, Turns
 
 SECONDS = 10
+HASTY = {"before_waiting": lambda: None, "given_up": lambda: False, "seconds": 0}
 
 
 class Visit:
@@ -14,11 +15,15 @@ class Visit:
     def __init__(self, turns: Turns, threads: ThreadPoolExecutor, *, alone: bool = False) -> None:
         self.waits, self.entered, self.leave = (threading.Event() for _ in range(3))
         self._turns, self._alone = turns, alone
+        self.is_unwanted = False
         self._end = threads.submit(self._run)
 
     def _run(self) -> None:
         with self._turns.take(
-            alone=self._alone, before_waiting=self.waits.set, seconds=SECONDS
+            alone=self._alone,
+            before_waiting=self.waits.set,
+            given_up=lambda: self.is_unwanted,
+            seconds=2 * SECONDS,
         ) as waited:
             assert waited == self.waits.is_set()
             self.entered.set()
@@ -27,6 +32,12 @@ class Visit:
     def end(self) -> None:
         self.leave.set()
         self._end.result(SECONDS)
+
+    def give_up(self) -> None:
+        self.is_unwanted = True
+        self._turns.look_again()
+        with pytest.raises(NoTurn):
+            self._end.result(SECONDS)
 
 
 @pytest.fixture
@@ -84,20 +95,29 @@ def test_two_that_must_be_alone_go_one_after_the_other_and_starve_nobody(visit):
 
 def test_who_waited_too_long_leaves_the_line_and_holds_up_nobody():
     turns = Turns()
-    nothing = {"before_waiting": lambda: None, "seconds": 0}
-    with turns.take(alone=False, **nothing):
-        with pytest.raises(NoTurn), turns.take(alone=True, **nothing):
+    with turns.take(alone=False, **HASTY):
+        with pytest.raises(NoTurn), turns.take(alone=True, **HASTY):
             pytest.fail("it was not alone")
 
-        with turns.take(alone=False, **nothing) as waited:
+        with turns.take(alone=False, **HASTY) as waited:
             assert not waited
 
 
 def test_a_job_that_fails_leaves_the_line():
     turns = Turns()
-    nothing = {"before_waiting": lambda: None, "seconds": 0}
-    with pytest.raises(ValueError, match="broken"), turns.take(alone=True, **nothing):
+    with pytest.raises(ValueError, match="broken"), turns.take(alone=True, **HASTY):
         raise ValueError("broken")
 
-    with turns.take(alone=True, **nothing) as waited:
+    with turns.take(alone=True, **HASTY) as waited:
         assert not waited
+
+
+def test_who_is_given_up_leaves_the_line_at_once_and_the_others_keep_their_places(visit):
+    first = comes_in(visit())
+    suspect = waits(visit(alone=True))
+    last = waits(visit())
+
+    suspect.give_up()
+
+    for one in (comes_in(last), first):
+        one.end()

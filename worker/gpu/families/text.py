@@ -1,9 +1,11 @@
 """A small language model that goes on with prompts, as it was trained on what others wrote.
 
-It runs on the CPU, in the thread of the job that asks; one call touches nothing of another.
+It runs on the CPU, one call at a time, in a thread of its own: each thread that computes has a team
+of others, and those of all jobs together would be more than a process may have.
 """
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,6 +19,8 @@ from worker.gpu.families.weights import check_files
 MOST_READ = 128
 """Tokens of the opening, the last ones: what a call costs does not grow with the prompt."""
 MOST_WRITTEN = 40
+MOST_THREADS = 4
+"""Of the team; more of them write such small models no faster."""
 LIKELIEST = 40
 """Tokens that one is drawn from."""
 NOT_WORDS = re.compile(r"[^\w\s,.'-]|_")
@@ -48,7 +52,9 @@ def load(card: PromptEnhancer) -> GoOn:
             raise ValueError("the text model had nothing to add")
         return f"{opening.rstrip(' ,')}, {words}"
 
-    return go_on
+    threads = min(torch.get_num_threads(), MOST_THREADS)
+    alone = ThreadPoolExecutor(1, "text", initializer=torch.set_num_threads, initargs=(threads,))
+    return lambda opening, seed: alone.submit(go_on, opening, seed).result()
 
 
 def _write(model: torch.nn.Module, tokens: torch.Tensor, seed: int) -> list[int]:
