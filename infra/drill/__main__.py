@@ -74,7 +74,8 @@ def _target(asked: argparse.Namespace) -> tuple[str, str, dict[str, Callable[[],
 
 def _shell(command: str) -> Callable[[], None]:
     def run() -> None:
-        done = subprocess.run(command, shell=True, check=False)  # noqa: S602  # nosec B602: the operator's own
+        # The operator's own command.
+        done = subprocess.run(command, shell=True, check=False)  # noqa: S602  # nosec B602
         if done.returncode:
             raise DrillError(f"`{command}` ended with {done.returncode}")
 

@@ -21,6 +21,8 @@ WAITING_LIKE = (
     *("waiting:*", "published:*", "lane:*", "ring:*", "gpu.*"),
     *("live:*", "busy:*", "parked:*"),
 )
+UNFINISHED = "/.tmp."
+"""In the names that the S3 server here lists of uploads in which it was killed."""
 LOOK_SECONDS = 0.5
 STRAYS = """
 local strays = {}
@@ -88,6 +90,7 @@ def _objects(world: World) -> dict[str, bytes]:
         item["Key"]
         for page in pages.paginate(Bucket=settings.s3_bucket, Prefix=f"{OUTPUTS}/")
         for item in page.get("Contents", ())
+        if UNFINISHED not in item["Key"]
     ]
     with ThreadPoolExecutor(8) as threads:
         return dict(zip(keys, threads.map(lambda key: store.get(key).body, keys), strict=True))
