@@ -17,6 +17,8 @@ class LocalStack:
 
     def __init__(self, data: Path) -> None:
         self._data = data
+        # One process may keep several stacks.
+        self._mark = f"IMG2IMG_API_KEYS={data.resolve() / 'keys.json'}".encode()
         if not any(True for _ in self._children()):
             raise DrillError(f"no stack runs on {data}: start it with `make up DATA={data}`")
         command = next(command for _, command in self._children() if _runs(command, API))
@@ -45,9 +47,10 @@ class LocalStack:
             try:
                 parent = status.read_text().partition("PPid:")[2].split()[0]
                 command = (status.parent / "cmdline").read_bytes().decode().split("\0")
+                settings = (status.parent / "environ").read_bytes() if parent == keeper else b""
             except OSError:  # it ended
                 continue
-            if parent == keeper:
+            if self._mark in settings.split(b"\0"):
                 yield int(status.parent.name), command
 
 

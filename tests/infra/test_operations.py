@@ -94,7 +94,12 @@ def test_workers_load_a_model_and_forget_their_caches_when_told(stack):
     assert operate(stack, "load_model", model_id="demo")[0] == 200
     assert operate(stack, "clear_cache") == (
         200,
-        {"status": "success", "message": "Cache cleared", "messege": "Cache cleared"},
+        {
+            "status": "success",
+            "message": "Cache cleared",
+            "messege": "Cache cleared",
+            "silent": [],
+        },
     )
     assert operate(stack, "system_details")[1]["pools"]["default"]["loaded"] == ["demo"]
 
