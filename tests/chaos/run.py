@@ -30,7 +30,7 @@ from tests.chaos.sites import Manners, Tenant, sites
 from tests.servers import valkey
 
 QUIET_SECONDS, LONGEST_QUIET = 120.0, 900.0
-"""In which all has to come to an end once nothing is wrong any more."""
+"""Without the end of a job, and in all, once nothing is wrong any more."""
 SHOWN = 5
 """Violations of one invariant in a report."""
 TENANTS = ("ant", "bee", "cat")
