@@ -27,8 +27,10 @@ class Vitals:
 
 
 def vitals(pid: int) -> Vitals:
-    """What the session that this process leads holds."""
-    held = [_of_one(process) for process in _session(pid)]
+    """What the session that this process leads holds; ProcessLookupError where it is over."""
+    held = list(filter(None, map(_of_one, _session(pid))))
+    if not held:
+        raise ProcessLookupError(f"no process of session {pid} is alive")
     rss, fds, threads = (sum(column) for column in zip(*held, strict=True))
     return Vitals(rss, fds, threads)
 
@@ -60,7 +62,14 @@ def _session(leader: int) -> list[Path]:
     return members
 
 
-def _of_one(process: Path) -> tuple[int, int, int]:
-    fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+def _of_one(process: Path) -> tuple[int, int, int] | None:
+    try:
+        status = (process / "status").read_text()
+        fds = len(list((process / "fd").iterdir()))
+    except OSError:  # it ended
+        return None
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    if "VmRSS" not in fields:  # it ended and nobody has asked how
+        return None
     kib, _ = fields["VmRSS"].split()
-    return int(kib) * 1024, len(list((process / "fd").iterdir())), int(fields["Threads"])
+    return int(kib) * 1024, fds, int(fields["Threads"])

@@ -118,7 +118,8 @@ class Load:
         It begins when enough of those before it have ended, and `rounds` of its own tenant's.
         """
         ends = max(0, turns + 1 + min(self.running, self.slots) - max(1, self.slots))
-        kind = "busy" if ends else self._company(self.running)
+        # Where others run, more may come before it ends.
+        kind: Kind = "busy" if ends or self.running else "calm"
         service, drained = self._service(kind), self.services.get("busy")
         usual = self.backlog / self.waiting if self.waiting and self.backlog > 0 else None
         other = service.takes(usual or service.mean_work)
@@ -129,7 +130,7 @@ class Load:
 
     def during(self, work: float, done: float) -> Expectation:
         """Of a job that runs and has so much of its steps, 0 to 1, behind it."""
-        kind = "busy" if self.waiting else self._company(self.running)
+        kind: Kind = "busy" if self.waiting else self._company(self.running)
         return self._expectation(self._service(kind).takes(work * (1 - done)), kind)
 
     def _company(self, others: int) -> Kind:

@@ -1,13 +1,17 @@
 """The soak: its arithmetic on made-up samples, and one short run of all of it."""
 
 import json
-import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from infra.soak.__main__ import main
 from infra.soak.verdict import Trend, trends
 from infra.soak.vitals import rest, vitals
+from tests.processes import until
 
 MIB = 2**20
 
@@ -47,12 +51,49 @@ def test_a_key_of_redis_for_every_tenth_job_is_too_many():
     assert not trend(*range(13, 93, 10), measure="keys").is_flat
 
 
-def test_a_process_is_measured_with_its_children():
-    alone = vitals(os.getsid(0))
+@contextmanager
+def session(command: str) -> Iterator[subprocess.Popen]:
+    """A shell that leads a session and has said that it is ready."""
+    started = subprocess.Popen(
+        ["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    with started:
+        assert started.stdout.readline() == b"ready\n"
+        yield started
+        started.stdin.close()
 
-    assert alone.rss > MIB
-    assert alone.threads >= 1
+
+def test_a_process_is_measured_with_its_children():
+    with session("echo ready; read end") as one, session("cat & echo ready; cat") as two:
+        alone, together = vitals(one.pid), vitals(two.pid)
+
+    assert alone.threads == 1
     assert alone.fds >= 3
+    assert together.threads > alone.threads
+    assert together.rss > alone.rss > 0
+
+
+def test_a_child_that_ended_and_was_not_asked_for_holds_nothing():
+    # The shell becomes a `cat` that knows nothing of its child: that stays behind as a zombie.
+    with session("true & echo ready; exec cat") as leader:
+        until(lambda: zombies(leader.pid))
+
+        assert vitals(leader.pid).threads == 1
+
+
+def zombies(leader: int) -> list[int]:
+    children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+    return [
+        int(pid) for pid in children if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    ]
+
+
+def test_a_session_that_is_over_cannot_be_measured():
+    with session("echo ready; read end") as over:
+        pass
+
+    with pytest.raises(ProcessLookupError, match=str(over.pid)):
+        vitals(over.pid)
 
 
 def test_at_rest_records_have_had_their_time_and_the_rest_is_counted(redis):
