@@ -1,5 +1,6 @@
 """Job, its parameters, its states and its result: the words everyone uses."""
 
+import math
 import secrets
 import uuid
 from enum import StrEnum
@@ -117,8 +118,16 @@ class Params(Frozen):
     @property
     def work(self) -> float:
         """What it costs a device, in megapixel steps; a side that is not known counts as 512."""
-        megapixels = (self.width or 512) * (self.height or 512) / 1e6
-        return self.samples * megapixels * max(1.0, self.steps * self.strength)
+        return self.samples * self._pixels / 1e6 * max(1.0, self.steps * self.strength)
+
+    @property
+    def size(self) -> str:
+        """Of a picture: pixels as the nearest power of two, since few sizes can be told apart."""
+        return str(round(math.log2(self._pixels)))
+
+    @property
+    def _pixels(self) -> int:
+        return (self.width or 512) * (self.height or 512)
 
 
 class Job(Frozen):
