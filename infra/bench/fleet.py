@@ -1,39 +1,27 @@
 """Jobs a second of the whole service with ever more workers, and then with ever faster ones.
 
-As many jobs as ever are in it: whenever a webhook arrives, its customer asks for the next. A
-faster device is one whose jobs have fewer steps.
+A faster device is one whose jobs have fewer steps.
 """
 
-import json
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from itertools import count
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import linear_regression, median
 from typing import Any
 
-import httpx
-
+from infra.bench.demand import Customers, demand
 from infra.bench.report import Effort, Row, Watch, ratio_row
-from infra.demo.receiver import Receiver
 from infra.local import Stack
-from infra.local.child import ROOT
 from infra.soak.vitals import cpu_seconds
 
-PHOTO = ROOT / "infra" / "demo" / "astronaut.jpg"
 WORKERS = ("simulated", "simulated-2", "simulated-3", "simulated-4")
+PROCESSES = ("redis", "s3", *WORKERS, "courier", "api")
 SETTINGS = {"IMG2IMG_OUTBOUND_ALLOW": "127.0.0.1", "IMG2IMG_LOG_LEVEL": "WARNING"}
 JOBS = 128
 """In the service at any time: more than all workers have slots, so that some always wait."""
-CUSTOMERS = 16
 SLOTS = 16
-PATIENCE = 300.0
-"""Seconds for any number of jobs."""
 LINEAR = 0.95
 REAL = 10.0
 """Images a second of one GPU with Stable Diffusion 1.5: an assumption."""
@@ -66,60 +54,14 @@ class Point:
         return {kind: cores / self.rate for kind, cores in self.by_kind.items()}
 
 
-@dataclass
-class Customers:
-    """All of them."""
-
-    http: httpx.Client
-    key: str
-    receiver: Receiver
-    steps: int
-    ends: list[float] = field(default_factory=list)
-    """When webhooks came."""
-    over: threading.Event = field(default_factory=threading.Event)
-    numbers: Iterator[int] = field(default_factory=count)
-
-    def ask(self) -> None:
-        """For a picture; raises RuntimeError if the door does not take it."""
-        # Not all the same, or workers would end them in bursts.
-        steps = self.steps + (next(self.numbers) % 3 - 1) * max(1, self.steps // 16)
-        body = {
-            "key": self.key,
-            "prompt": "a cat",
-            "width": 64,
-            "height": 64,
-            "num_inference_steps": steps,
-            "strength": 1,
-            "webhook": self.receiver.webhook_url,
-        }
-        headers = {"Prefer": "respond-async"}
-        answer = self.http.post("/api/v3/text2img", json=body, headers=headers)
-        if answer.status_code != httpx.codes.OK:
-            raise RuntimeError(f"expected a job that waits, got {answer.text}")
-
-    def live(self) -> None:
-        """One customer: for each picture that comes, ask for another."""
-        while not self.over.is_set():
-            if hook := self.receiver.next_delivery(timeout=0.2):
-                if (status := json.loads(hook.body)["status"]) != "success":
-                    raise RuntimeError(f"expected a picture, got {status}")
-                self.ends.append(hook.at)
-                self.ask()
-
-    def await_ends(self, more: int) -> None:
-        """Return when so many more jobs have ended; raises TimeoutError when they do not."""
-        wanted = len(self.ends) + more
-        deadline = time.monotonic() + PATIENCE
-        while len(self.ends) < wanted:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{wanted - len(self.ends)} jobs are missing")
-            time.sleep(0.01)
-
-
 def measure(effort: Effort, watch: Watch) -> tuple[dict[str, Any], list[Row]]:
     """With one worker more and more, and back; then with all of them on faster devices."""
     slowest, *faster = effort.steps
-    with _service(slowest) as (stack, customers):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stack(folder, port=0, env=SETTINGS, processes=PROCESSES) as stack,
+        demand(stack.url, stack.key, jobs=JOBS, steps=slowest) as customers,
+    ):
         growing = []
         for turn in range(effort.fleet_rounds):
             for workers in range(1, len(WORKERS) + 1)[:: 1 if turn % 2 else -1]:
@@ -138,29 +80,6 @@ def measure(effort: Effort, watch: Watch) -> tuple[dict[str, Any], list[Row]]:
     results = {"growing": growing, "hurrying": hurrying}
     kept = {name: [asdict(point) for point in points] for name, points in results.items()}
     return kept, _rows(growing, hurrying)
-
-
-@contextmanager
-def _service(steps: int) -> Iterator[tuple[Stack, Customers]]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Receiver(PHOTO) as receiver,
-        Stack(folder, port=0, env=SETTINGS, processes=("redis", "s3", *WORKERS, "courier", "api"))
-        as stack,
-        httpx.Client(base_url=stack.url, timeout=30) as http,
-        ThreadPoolExecutor(CUSTOMERS) as threads,
-    ):  # fmt: skip
-        customers = Customers(http, stack.key, receiver, steps)
-        living = []
-        try:
-            for _ in range(JOBS):
-                customers.ask()
-            living = [threads.submit(customers.live) for _ in range(CUSTOMERS)]
-            yield stack, customers
-        finally:
-            customers.over.set()
-            for one in living:
-                one.result()
 
 
 def _run_workers(stack: Stack, workers: int) -> None:

@@ -1,6 +1,6 @@
 """Whether the service grows: with its workers, and with the jobs that wait.
 
-Reading order: fleet, depth.
+Reading order: fleet, demand; depth, line.
 """
 
 from infra.bench import depth, fleet

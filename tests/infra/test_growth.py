@@ -3,8 +3,9 @@
 import pytest
 
 from infra.bench import depth
-from infra.bench.depth import JOB, WAYS, Cost
+from infra.bench.depth import Cost
 from infra.bench.fleet import Point, limit, linear
+from infra.bench.line import JOB, WAYS
 
 
 def point(workers: int, rate: float, *, speed: float = 1.0, **cores: float) -> Point:
