@@ -8,17 +8,21 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from statistics import median
 from typing import Any
 
 import uvloop
 from redis.asyncio import Redis
 
-from infra.bench.line import JOB, WAYS, Line, open_line
+from infra.bench.line import JOB, LOAD, POOL, WAYS, Line, open_line
 from infra.bench.report import Effort, Row, Watch
 from infra.local import Stack
+from shared.ledger.attempts import WorkerRecord
 
 TENANTS = 10
+WORKERS = (1, 100)
+"""Who live while the load of their pool is asked for."""
 CLIENTS = 32
 """Who fill a queue at a time."""
 FORGETS = 1.0
@@ -49,11 +53,14 @@ def measure(effort: Effort, watch: Watch) -> tuple[dict[str, Any], list[Row]]:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         sizes, costs = runner.run(_measure(stack.redis_url, effort, watch))
+        fleets = runner.run(_with_workers(stack.redis_url, effort))
     kept = {
         way: {depth: asdict(cost) for depth, cost in by_depth.items()}
         for way, by_depth in costs.items()
     }
-    return {"bytes_per_job": sizes, "costs": kept}, rows(sizes, costs)
+    loads = {workers: asdict(cost) for workers, cost in fleets.items()}
+    results = {"bytes_per_job": sizes, "costs": kept, "load_by_workers": loads}
+    return results, [*rows(sizes, costs), _workers_row(fleets)]
 
 
 async def _measure(url: str, effort: Effort, watch: Watch) -> tuple[dict[int, float], Costs]:
@@ -80,6 +87,18 @@ async def _measure(url: str, effort: Effort, watch: Watch) -> tuple[dict[int, fl
         way: {depth: _middle(costs) for depth, costs in by_depth.items()}
         for way, by_depth in every.items()
     }
+
+
+async def _with_workers(url: str, effort: Effort) -> dict[int, Cost]:
+    """What the load costs, by the number of workers that live."""
+    costs = {}
+    async with open_line(url, len(effort.depths)) as line:
+        for workers in WORKERS:
+            for number in range(workers):
+                record = WorkerRecord(f"worker-{number}", frozenset({POOL}), 16, 1.0, 1)
+                line.attempts.register(record, lifetime=timedelta(hours=1))
+            costs[workers] = await _cost(line, WAYS[LOAD], effort.jobs_at_depth)
+    return costs
 
 
 async def _warm_up(line: Line) -> None:
@@ -160,3 +179,10 @@ def rows(sizes: Mapping[int, float], costs: Costs) -> list[Row]:
             for way, by in costs.items()
         ),
     ]
+
+
+def _workers_row(fleets: Mapping[int, Cost]) -> Row:
+    few, many = fleets
+    ratio = fleets[many].commands / fleets[few].commands
+    said = f"{ratio:.2f}x ({fleets[many].commands:.0f}, {fleets[many].microseconds:.0f} us)"
+    return Row(f"  commands of {LOAD}, {many} workers / {few}", said)

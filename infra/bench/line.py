@@ -140,12 +140,12 @@ async def open_line(url: str, database: int) -> AsyncIterator[Line]:
             )
 
 
-JOB = "a job, request to webhook"
+JOB, LOAD = "a job, request to webhook", "the pool's load"
 WAYS: dict[str, Callable[[Line], Awaitable[Any]]] = {
     JOB: Line.pass_through,
     "a cancelled job": Line.come_and_go,
     "a job's eta": Line.look_for_one,
-    "the pool's load": lambda line: line.submissions.load(POOL),
+    LOAD: lambda line: line.submissions.load(POOL),
     "a tenant's list": Line.list_own,
     "metrics": Line.count,
     "a reaper's round": lambda line: line.reaper.reap(),
