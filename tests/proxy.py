@@ -1,169 +1,210 @@
-"""A TCP proxy that passes bytes on, holds them back or drops the connection, as a test says."""
+"""A TCP proxy that makes bad weather, as a test says, and holds single pieces of data back."""
 
-import socket
+import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+HOST = "127.0.0.1"
+LOOK_SECONDS = 0.05
+"""How soon a silent link speaks again."""
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What a link does to each piece of data that passes; changes hold for open connections too."""
+
+    latency: float = 0.0
+    """Seconds before each piece."""
+    rate: float = float("inf")
+    """Bytes a second."""
+    piece: int = 65536
+    """Bytes at most that are passed on together."""
+    reset_after: int | None = None
+    """Bytes in one direction, after which the connection is reset."""
+    silent: bool = False
+    """Nothing passes, and nobody is told."""
+    half_closed: bool = False
+    """The client's side of a connection is shut at its next piece; the other stays open."""
+    refused: bool = False
+    """A new connection is closed at once."""
+
+
+FAIR = Weather()
 
 
 @dataclass
 class Held:
-    """Bytes that are kept back: those with the marker, or the answer to them."""
+    """A piece that is kept back: the one with the marker, or the answer to it."""
 
     marker: bytes
     answer: bool
     arrived: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     data: bytes = b""
-    """Those with the marker."""
+    """The piece with the marker."""
     dropped: bool = False
 
     def drop(self) -> None:
-        """They never arrive, and the connection ends."""
+        """It never arrives, and the connection ends."""
         self.dropped = True
         self.released.set()
 
+    async def keep(self) -> None:
+        """Return when it may pass; raises ConnectionResetError when it never does."""
+        self.arrived.set()
+        await asyncio.to_thread(self.released.wait)
+        if self.dropped:
+            raise ConnectionResetError
 
-class Proxy:
-    """Between any number of clients and one server."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-        self._sockets: set[socket.socket] = set()
-        self._awaited: list[Held] = []
-        self._held: list[Held] = []
-        self._lock = threading.Lock()
-        self._flows = threading.Event()
-        self._flows.set()
-        self._refuses = self._ended = False
-        threading.Thread(target=self._accept, daemon=True).start()
+@dataclass
+class Link:
+    """One listening port before one server, for any number of clients; for any thread."""
+
+    name: str
+    loop: asyncio.AbstractEventLoop
+    port: int = 0
+    upstream: int = 0
+    weather: Weather = FAIR
+    open: set[asyncio.StreamWriter] = field(default_factory=set)
+    held: list[Held] = field(default_factory=list)
 
     def hold(self, marker: bytes, *, answer: bool = False) -> Held:
-        """Keep back the next bytes of a client with this marker, or the server's answer to them.
+        """Keep back the next piece from a client with this marker, or the server's answer to it.
 
         Once: what comes later passes.
         """
         held = Held(marker, answer)
-        with self._lock:
-            self._awaited.append(held)
-            self._held.append(held)
+        self.held.append(held)
         return held
 
     def freeze(self) -> None:
         """Pass nothing on, and let nobody notice: connections stay open, half dead."""
-        self._flows.clear()
-
-    def thaw(self) -> None:
-        """Pass everything on again."""
-        self._flows.set()
+        self.weather = Weather(silent=True)
 
     def refuse(self) -> None:
         """Drop every connection, and every new one."""
-        self._refuses = True
+        self.weather = Weather(refused=True)
         self.cut()
 
-    def accept(self) -> None:
-        """Let clients in again."""
-        self._refuses = False
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self.weather = FAIR
 
     def cut(self) -> None:
-        """Drop every connection there is."""
-        with self._lock:
-            sockets = list(self._sockets)
-        for one in sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        """Reset every open connection."""
+        self.loop.call_soon_threadsafe(self._abort)
 
-    def close(self) -> None:
-        """End, with all that goes through it."""
-        self._ended = True
-        for held in self._held:
+    def release(self) -> None:
+        """Nothing is kept back any more."""
+        for held in self.held:
             held.released.set()
-        self.thaw()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
 
-    def _accept(self) -> None:
-        while not self._ended:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                if self._refuses:
-                    raise ConnectionRefusedError
-                server = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
-                client.close()
-                continue
-            for one in (client, server):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self._sockets |= {client, server}
-            waiting: list[Held] = []
-            for work in (self._requests, self._answers):
-                threading.Thread(target=work, args=(client, server, waiting), daemon=True).start()
-
-    def _requests(self, client: socket.socket, server: socket.socket, waiting: list[Held]) -> None:
-        for data in self._received(client, server):
-            if held := self._match(data):
-                if held.answer:
-                    waiting.append(held)
-                else:
-                    self._keep(held)
-                if held.dropped:
-                    return
-            self._pass(data, server)
-
-    def _answers(self, client: socket.socket, server: socket.socket, waiting: list[Held]) -> None:
-        for data in self._received(server, client):
-            if waiting:
-                self._keep(waiting.pop())
-            self._pass(data, client)
-
-    def _match(self, data: bytes) -> Held | None:
-        with self._lock:
-            for held in self._awaited:
-                if held.marker in data:
-                    self._awaited.remove(held)
-                    held.data = data
-                    return held
-        return None
-
-    @staticmethod
-    def _keep(held: Held) -> None:
-        held.arrived.set()
-        held.released.wait()
-
-    def _pass(self, data: bytes, to: socket.socket) -> None:
-        self._flows.wait()
-        with suppress(OSError):
-            to.sendall(data)
-
-    def _received(self, one: socket.socket, other: socket.socket) -> Iterator[bytes]:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass data both ways until both ends are done."""
+        if self.weather.refused:
+            writer.transport.abort()
+            return
+        writers, waiting = {writer}, list[Held]()
+        self.open |= writers
         try:
-            while data := one.recv(65536):
-                yield data
+            from_server, to_server = await asyncio.open_connection(HOST, self.upstream)
+            writers.add(to_server)
+            self.open |= writers
+            await asyncio.gather(
+                self._pass(reader, to_server, waiting, is_request=True),
+                self._pass(from_server, writer, waiting, is_request=False),
+            )
         except OSError:
             pass
         finally:
-            with suppress(OSError):
-                other.shutdown(socket.SHUT_RDWR)
-            with self._lock:
-                self._sockets.discard(one)
-            one.close()
+            self.open -= writers
+            for one in writers:
+                one.transport.abort()
+
+    async def _pass(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        waiting: list[Held],
+        *,
+        is_request: bool,
+    ) -> None:
+        passed = 0
+        while data := await reader.read(self.weather.piece):
+            if held := self._match(data, waiting) if is_request else waiting and waiting.pop():
+                await held.keep()
+            while self.weather.silent:
+                await asyncio.sleep(LOOK_SECONDS)
+            weather = self.weather
+            if wait := weather.latency + len(data) / weather.rate:
+                await asyncio.sleep(wait)
+            passed += len(data)
+            if weather.reset_after is not None and passed > weather.reset_after:
+                raise ConnectionResetError
+            if weather.half_closed and is_request:
+                break
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+
+    def _match(self, data: bytes, waiting: list[Held]) -> Held | None:
+        """What keeps this piece back; what keeps its answer back waits for that."""
+        for held in self.held:
+            if not held.data and held.marker in data:
+                held.data = data
+                if not held.answer:
+                    return held
+                waiting.append(held)
+                return None
+        return None
+
+    def _abort(self) -> None:
+        for writer in self.open:
+            writer.transport.abort()
+
+
+async def _listen(made: dict[str, Link], ready: threading.Event, stop: asyncio.Event) -> None:
+    servers = []
+    for link in made.values():
+        servers.append(await asyncio.start_server(link.serve, HOST, 0))
+        link.port = servers[-1].sockets[0].getsockname()[1]
+    ready.set()
+    await stop.wait()
+    for server in servers:
+        server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 @contextmanager
-def proxy(target: int) -> Iterator[Proxy]:
-    """A proxy before the local server on this port."""
-    between = Proxy(target)
+def links(*names: str) -> Iterator[dict[str, Link]]:
+    """Links that listen, by name; where each leads is set before its first connection."""
+    loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    made = {name: Link(name, loop) for name in names}
+    work = _listen(made, ready, stop)
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(work), name="proxy", daemon=True
+    )
+    thread.start()
+    ready.wait()
     try:
-        yield between
+        yield made
     finally:
-        between.close()
+        for link in made.values():
+            link.release()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def proxy(target: int) -> Iterator[Link]:
+    """A link to the local server on this port."""
+    with links("") as made:
+        made[""].upstream = target
+        yield made[""]

@@ -39,6 +39,14 @@ class Effort:
     flood_rounds: int = 3
     promises: int = 200
     """Jobs whose eta is compared with their real time, in each kind of queue."""
+    steps: tuple[int, ...] = (48, 24, 12, 6)
+    """Of a job on the slowest device, and on ever faster ones."""
+    jobs_a_worker: int = 48
+    fleet_rounds: int = 2
+    depths: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    """Jobs that wait while others pass."""
+    jobs_at_depth: int = 200
+    depth_rounds: int = 3
 
 
 QUICK = Effort(
@@ -51,6 +59,12 @@ QUICK = Effort(
     flood=40,
     flood_rounds=1,
     promises=8,
+    steps=(12, 6),
+    jobs_a_worker=8,
+    fleet_rounds=1,
+    depths=(100, 200),
+    jobs_at_depth=4,
+    depth_rounds=1,
 )
 
 

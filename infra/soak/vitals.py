@@ -1,5 +1,6 @@
 """What the processes hold now, as Linux and Redis count it."""
 
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from typing import Any
 from redis import Redis
 
 PROC = Path("/proc")
-SESSION = 3
-"""Its place in /proc/PID/stat, behind the name."""
+SESSION, USER, SYSTEM = 3, 11, 12
+"""Their places in /proc/PID/stat, behind the name: the last two are ticks on a core."""
 LONG = 60 * 60 * 1000
 """Milliseconds: what lives longer is somebody's record, not a sign of life."""
 PATIENCE = 30.0
@@ -35,6 +36,11 @@ def vitals(pid: int) -> Vitals:
     return Vitals(rss, fds, threads)
 
 
+def cpu_seconds(pid: int) -> float:
+    """On a core so far, of the session that this process leads; 0 when it is over."""
+    return sum(map(_seconds_of_one, _session(pid)))
+
+
 def rest(redis: Redis) -> dict[str, Any]:
     """Wait until nothing is under way, let the records' time be over, and count what stays."""
     deadline = time.monotonic() + PATIENCE
@@ -51,15 +57,21 @@ def rest(redis: Redis) -> dict[str, Any]:
 
 
 def _session(leader: int) -> list[Path]:
-    members = []
-    for stat in PROC.glob("[0-9]*/stat"):
-        try:
-            _, _, fields = stat.read_text().rpartition(")")
-        except OSError:  # it ended
-            continue
-        if int(fields.split()[SESSION]) == leader:
-            members.append(stat.parent)
-    return members
+    processes = (stat.parent for stat in PROC.glob("[0-9]*/stat"))
+    return [one for one in processes if (of := _stat(one)) and int(of[SESSION]) == leader]
+
+
+def _stat(process: Path) -> list[str]:
+    try:
+        _, _, fields = (process / "stat").read_text().rpartition(")")
+    except OSError:  # it ended
+        return []
+    return fields.split()
+
+
+def _seconds_of_one(process: Path) -> float:
+    ticks = sum(map(int, _stat(process)[USER : SYSTEM + 1]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _of_one(process: Path) -> tuple[int, int, int] | None:

@@ -3,7 +3,7 @@
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from infra.local import Stack
 from tests.chaos.process import clock_file
-from tests.chaos.proxy import FAIR, Proxy, Weather
 from tests.chaos.sites import Manners
+from tests.proxy import Link, Weather
 from tests.servers import Valkey
 
 WORKERS = ("simulated", "simulated-2")
@@ -38,7 +38,7 @@ class World:
 
     stack: Stack
     redis: Valkey
-    proxy: Proxy
+    links: Mapping[str, Link]
     manners: Manners
     folder: str
     lease: float
@@ -57,8 +57,8 @@ class World:
     def heal(self) -> None:
         """Whatever is still wrong is not."""
         self.manners.bad = 0
-        for link in self.proxy.links.values():
-            link.weather = FAIR
+        for link in self.links.values():
+            link.heal()
         for name in self.stack.processes:
             self.stack.kill(name, signal.SIGCONT)
             clock_file(self.folder, name).unlink(missing_ok=True)
@@ -164,20 +164,20 @@ def memory_full(world: World, rng: random.Random) -> Iterator[str]:
 @contextmanager
 def bad_weather(world: World, rng: random.Random) -> Iterator[str]:
     """A link is slow, silent, cut ..."""
-    link = world.proxy.links[rng.choice(sorted(world.proxy.links))]
+    link = world.links[rng.choice(sorted(world.links))]
     name = rng.choice(sorted(WEATHERS))
     link.weather = WEATHERS[name]
     try:
         yield f"{link.name} is {name}"
     finally:
-        link.weather = FAIR
+        link.heal()
 
 
 @contextmanager
 def cut(world: World, rng: random.Random) -> Iterator[str]:
     """Every connection of a link is reset."""
-    name = rng.choice(sorted(world.proxy.links))
-    world.proxy.cut(name)
+    name = rng.choice(sorted(world.links))
+    world.links[name].cut()
     yield f"{name} is cut"
 
 

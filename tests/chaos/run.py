@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ from tests.chaos.final import Final, orphans
 from tests.chaos.history import Accepted, History, Hook
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.process import Orders
-from tests.chaos.proxy import Proxy, proxy
 from tests.chaos.sites import Manners, Tenant, sites
+from tests.proxy import Link, links
 from tests.servers import valkey
 
 QUIET_SECONDS, LONGEST_QUIET = 120.0, 900.0
@@ -100,7 +100,7 @@ def run(folder: Path, *, seed: int, seconds: float, broken: str = "") -> Report:
             return Client(
                 name,
                 tenant,
-                f"http://127.0.0.1:{world.proxy.links['clients > api'].port}",
+                f"http://127.0.0.1:{world.links['clients > api'].port}",
                 history,
                 random.Random(rng.random()),
                 f"{image_host}/picture.png",
@@ -152,9 +152,9 @@ def _world(folder: Path, manners: Manners, broken: str) -> Iterator[World]:
     with (
         # Under `everysec` a killed Redis that waits for its disk may lose what it acknowledged.
         valkey(folder / "redis", settings={"--appendfsync": "always"}) as redis,
-        proxy("clients > api", *names) as links,
+        links("clients > api", *names) as made,
     ):
-        orders = Orders(str(folder), _addresses(links), broken)
+        orders = Orders(str(folder), _addresses(made), broken)
         stack = Stack(
             folder / "stack",
             port=0,
@@ -163,21 +163,21 @@ def _world(folder: Path, manners: Manners, broken: str) -> Iterator[World]:
             | orders.environment(),
             processes=("s3", *WORKERS, *COURIERS, "api"),
         )
-        for link in links.links.values():
+        for link in made.values():
             kind = link.name.rpartition(" ")[2]
             s3 = int(stack.settings_env["IMG2IMG_S3_ENDPOINT"].rpartition(":")[2])
             api = int(stack.url.rpartition(":")[2])
             link.upstream = {"redis": redis.port, "s3": s3, "api": api}[kind]
         with stack:
-            yield World(stack, redis, links, manners, str(folder), LEASE)
+            yield World(stack, redis, made, manners, str(folder), LEASE)
 
 
-def _addresses(links: Proxy) -> dict[str, dict[str, str]]:
+def _addresses(made: Mapping[str, Link]) -> dict[str, dict[str, str]]:
     return {
         kind: {
-            variable: f"redis://127.0.0.1:{links.links[f'{kind} > redis'].port}/0"
+            variable: f"redis://127.0.0.1:{made[f'{kind} > redis'].port}/0"
             if "REDIS" in variable
-            else f"http://127.0.0.1:{links.links[f'{kind} > s3'].port}"
+            else f"http://127.0.0.1:{made[f'{kind} > s3'].port}"
             for variable in variables
         }
         for kind, variables in LINKS.items()

@@ -10,7 +10,7 @@ import pytest
 
 from infra.soak.__main__ import main
 from infra.soak.verdict import Trend, trends
-from infra.soak.vitals import rest, vitals
+from infra.soak.vitals import cpu_seconds, rest, vitals
 from tests.processes import until
 
 MIB = 2**20
@@ -88,12 +88,19 @@ def zombies(leader: int) -> list[int]:
     ]
 
 
+def test_time_on_a_core_is_counted_with_that_of_children_that_live():
+    busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo ready; read end <&3"
+    with session("echo ready; read end") as idle, session(f"exec 3<&0; ({busy}) & cat") as one:
+        assert cpu_seconds(one.pid) > cpu_seconds(idle.pid)
+
+
 def test_a_session_that_is_over_cannot_be_measured():
     with session("echo ready; read end") as over:
         pass
 
     with pytest.raises(ProcessLookupError, match=str(over.pid)):
         vitals(over.pid)
+    assert cpu_seconds(over.pid) == 0
 
 
 def test_at_rest_records_have_had_their_time_and_the_rest_is_counted(redis):

@@ -3,8 +3,29 @@
 -- Returns {leases ended, retries due, messages sent again, jobs called off}
 
 local BATCH = 200
+local LOOKED_AT = 1000 -- of those that have waited for too long: the next round goes on behind them
 local failure, deadline, not_started = ARGV[2], ARGV[3], ARGV[4]
 local ended, due, again, off = 0, 0, 0, 0
+
+-- Those that were not started in time. Many may stay: one that comes back from a lost attempt was
+-- started in time, and another is held back by its tenant's own limit. They hide no other.
+local function call_off_late(pool)
+  local waiting, looked = 'waiting:' .. pool, 'reap:looked:' .. pool
+  local oldest, place, called_off = now - settings.start_within, tonumber(redis.call('GET', looked) or 0), 0
+  local late = redis.call('ZCOUNT', waiting, '-inf', oldest)
+  local last = math.min(late, place + LOOKED_AT) - 1
+  for _, id in ipairs(place <= last and redis.call('ZRANGE', waiting, place, last) or {}) do
+    if called_off == BATCH then break end
+    if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and held_back_until(pool, id) <= oldest
+      and call_off(id, 'failed', not_started) then
+      called_off = called_off + 1
+    else
+      place = place + 1
+    end
+  end
+  redis.call('SET', looked, place < late - called_off and place or 0)
+  return called_off
+end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'deadlines', '-inf', now, 'LIMIT', 0, BATCH)) do
   if call_off(id, 'cancelled', deadline) then off = off + 1 end
@@ -40,23 +61,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'delayed', '-inf', now, 'LIMIT',
 end
 
 for _, pool in ipairs(redis.call('SMEMBERS', 'pools')) do
-  if settings.start_within > 0 then
-    local oldest, passed, ended_here, ids = now - settings.start_within, 0, 0, nil
-    repeat
-      ids = redis.call('ZRANGEBYSCORE', 'waiting:' .. pool, '-inf', oldest, 'LIMIT', passed, BATCH)
-      for _, id in ipairs(ids) do
-        -- One that comes back from a lost attempt was started in time: it stays, and hides no other.
-        -- So does one that its tenant's own limit has held back.
-        if redis.call('HEXISTS', 'job:' .. id, 'started') == 0 and held_back_until(pool, id) <= oldest
-          and call_off(id, 'failed', not_started) then
-          ended_here = ended_here + 1
-        else
-          passed = passed + 1
-        end
-      end
-    until #ids < BATCH or ended_here >= BATCH
-    off = off + ended_here
-  end
+  if settings.start_within > 0 then off = off + call_off_late(pool) end
   local published = 'published:' .. pool
   -- Fewer messages than published jobs: some were lost. Which, nobody knows; the oldest are sent again.
   local missing = redis.call('ZCARD', published) - redis.call('LLEN', 'gpu.' .. pool)

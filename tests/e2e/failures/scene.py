@@ -20,7 +20,7 @@ from redis import Redis
 
 from infra.local import Stack
 from shared.ledger.scripts import source
-from tests.proxy import Proxy, proxy
+from tests.proxy import Link, proxy
 from tests.servers import HttpServer, Nanio, Reply, Request, Valkey, http_server, nanio, valkey
 
 WORKERS = ("simulated", "simulated-2")
@@ -69,9 +69,9 @@ class Scene:
     redis: Redis
     """Straight to the server: what the proxies do does not touch it."""
     valkey: Valkey
-    redis_link: Proxy
+    redis_link: Link
     s3: Nanio
-    s3_link: Proxy
+    s3_link: Link
     site: Site
     http: httpx.Client
     accepted: dict[int, str] = field(default_factory=dict)

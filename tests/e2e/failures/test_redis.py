@@ -129,7 +129,7 @@ def test_redis_answers_with_errors_for_a_while(service, busy, fault):
 def test_connections_are_half_dead(service, busy):
     service.redis_link.freeze()
     time.sleep(LEASE + 2)  # longer than a client waits for an answer
-    service.redis_link.thaw()
+    service.redis_link.heal()
 
     all_is_done(service, busy, extra_starts=8)
     service.bring_forward()

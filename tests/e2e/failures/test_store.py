@@ -25,7 +25,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_an_attempt(service):
     service.s3_link.refuse()
     job = service.submit()
     until(lambda: has_failed_once(service, job))
-    service.s3_link.accept()
+    service.s3_link.heal()
 
     assert service.settled(extra_starts=2) == {"succeeded": 1}
 

@@ -155,3 +155,18 @@ async def test_jobs_that_come_back_do_not_hide_one_that_nobody_took(ledger):
 
     assert (await reaper.reap()).called_off == 1
     assert (await reaper.reap()).called_off == 0
+
+
+async def test_however_many_come_back_a_round_looks_at_a_thousand_and_the_next_goes_on(ledger):
+    reaper, more_than_a_round = Reaper(ledger.async_redis, Settings(start_within=60)), 1000
+    jobs = [make_job() for _ in range(more_than_a_round + 1)]
+    for place, job in enumerate(jobs):
+        await ledger.submit(job, most_waiting=10_000, most_live=10_000)
+        ledger.redis.zadd("waiting:default", {str(job.id): place}, xx=True)
+        if place < more_than_a_round:
+            ledger.redis.hset(f"job:{job.id}", "started", 1)
+
+    assert [(await reaper.reap()).called_off for _ in range(3)] == [0, 1, 0]
+
+    ledger.redis.hdel(f"job:{jobs[0].id}", "started")
+    assert [(await reaper.reap()).called_off for _ in range(2)] == [1, 0]
