@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _also(rows: Sequence[Row]) -> Table:
     drawn = Table("nothing asked", "measured")
     for row in rows:
-        if not row.asked:
+        if not row.is_goal:
             drawn.add_row(row.what, row.measured)
     return drawn
 

@@ -54,14 +54,13 @@ def _crowded(moment: float) -> float:
 class Traffic:
     """Hands requests out when they are due, and notes how long each took.
 
-    In a closed loop of `clients` nobody comes by the clock: each asks again when it is answered.
+    In a closed loop of `clients` only the first ones come by the clock: each asks again once it is
+    answered.
     """
 
     def __init__(self, requests: Sequence[Request], clients: int | None = None) -> None:
         first = len(requests) if clients is None else clients
         self._coming = deque(requests[:first])
-        if clients is not None:
-            self._coming = deque(replace(request, arrival=0.0) for request in self._coming)
         self._behind = deque(requests[first:])
         self._ended: dict[Request, float] = {}
         self._left = len(requests)

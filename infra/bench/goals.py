@@ -40,7 +40,7 @@ def goals(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         if not row.what.startswith(" "):
             heading = row.what.partition(":")[0]
-        if row.asked:
+        if row.is_goal:
             alone = f"{heading}: {row.what.strip()}" if row.what.startswith(" ") else row.what
             kept.append(replace(row, what=alone))
     return kept

@@ -31,7 +31,7 @@ class Effort:
 
     images: tuple[tuple[int, int, int], ...] = ((64, 20, 3), (256, 8, 2))
     """(pixels a side, images, rounds): what the engine is given."""
-    arrivals: int = 5000
+    arrivals: int = 4000
     """Many, since a queue that is nearly too long takes thousands of requests to fill."""
     seeds: int = 3
     halvings: int = 7
@@ -83,6 +83,11 @@ class Row:
     measured: str
     asked: str = ""
     held: bool | None = None
+
+    @property
+    def is_goal(self) -> bool:
+        """Whether it belongs into the closing table."""
+        return bool(self.asked) or self.held is not None
 
     @property
     def verdict(self) -> str:

@@ -22,6 +22,12 @@ def test_rows_that_nobody_asked_for_are_no_goals():
     assert goals([HELD, Row("images/s", "20"), MISSED]) == [HELD, MISSED]
 
 
+def test_a_miss_is_never_left_out():
+    unmeasured = Row("speed: a / c", "not measured: no memory", held=False)
+
+    assert goals([unmeasured]) == [unmeasured]
+
+
 def test_an_indented_goal_says_what_it_is_about():
     rows = [Row("engine, mixed: images/s", "20"), Row("  largest difference", "1", "at most 1")]
 
