@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 
 from tests.servers import Nanio, Valkey, nanio, valkey
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
