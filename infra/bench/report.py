@@ -39,6 +39,10 @@ class Effort:
     flood_rounds: int = 3
     promises: int = 200
     """Jobs whose eta is compared with their real time, in each kind of queue."""
+    served: int = 200
+    served_rounds: int = 3
+    stages: int = 400
+    """Requests whose stages are looked at."""
 
 
 QUICK = Effort(
@@ -51,6 +55,9 @@ QUICK = Effort(
     flood=40,
     flood_rounds=1,
     promises=8,
+    served=8,
+    served_rounds=1,
+    stages=8,
 )
 
 

@@ -131,10 +131,11 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     assert ended.returncode == 0, ended.stderr
     [path] = tmp_path.iterdir()
     record = json.loads(path.read_text())
-    assert path.name.endswith("-engine-scheduling-door-fairness-png-eta.json")
+    assert path.name.endswith("-engine-scheduling-door-fairness-png-eta-serving.json")
     assert record["effort"]["arrivals"] == QUICK.arrivals
     assert {"cpu_count", "python", "torch", "diffusers", "commit"} <= record["environment"].keys()
-    assert record["results"].keys() == {"engine", "scheduling", "door", "fairness", "png", "eta"}
+    parts = {"engine", "scheduling", "door", "fairness", "png", "eta", "serving"}
+    assert record["results"].keys() == parts
     assert all(row["what"] and row["measured"] for row in record["table"])
     assert "ours / plain diffusers" in ended.stdout
     assert str(ROOT) not in path.read_text()
