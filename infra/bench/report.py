@@ -39,9 +39,9 @@ class Effort:
     flood_rounds: int = 3
     promises: int = 200
     """Jobs whose eta is compared with their real time, in each kind of queue."""
-    served: int = 200
+    served: int = 160
     served_rounds: int = 3
-    stages: int = 400
+    stages: int = 300
     """Requests whose stages are looked at."""
 
 

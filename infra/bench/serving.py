@@ -50,7 +50,8 @@ def measure(effort: Effort, watch: Watch) -> Finding:
         watch(0.6, f"{effort.stages} requests, {rate:.1f}/s")
         with Noise() as noise:
             mixed = requests(effort.stages, seed=2)
-            moments = customers.send(mixed, _poisson(rate, len(mixed)))
+            sent = customers.send(mixed, _poisson(rate, len(mixed)))
+        moments = customers.moments(sent)
         watch(0.9, "stock Celery")
         pauses = [after - before for before, after in pairwise(_poisson(STOCK_RATE, len(mixed)))]
         broker = stack.redis_url.removesuffix("/0") + "/1"
@@ -111,10 +112,9 @@ def _thread(name: str, rounds: Sequence[Round]) -> list[Row]:
     between, late = (median(getattr(one, part) for one in rounds) for part in ("between", "late"))
     cores = mean(one.cores for one in rounds)
     return [
-        Row(
-            f"  {name}: its thread between / late in steps",
-            f"{between:.1%} / {late:.1%} of the device's time; {cores:.2f} cores in all",
-        )
+        Row(f"  {name}: engine's thread between steps", f"{between:.1%} of the device's time"),
+        Row("    later in steps than the device", f"{late:.1%}"),
+        Row("    cores busy in all", f"{cores:.2f}"),
     ]
 
 

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ PATIENCE = 120
 SENDERS = 16
 LOOK_SECONDS = 0.02
 CLAIMED = "accept to claim"
+
+Sent = tuple[float, float]
+"""When it was sent, and when its webhook came, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,16 @@ class Customers:
         ):
             yield
 
-    def send(self, line: Sequence[Request], times: Sequence[float]) -> list[Moments]:
-        """Send each at its time, in seconds from now; return when all webhooks are here."""
+    def send(self, line: Sequence[Request], times: Sequence[float]) -> dict[int, Sent]:
+        """Send each at its time, in seconds from now; return when all webhooks are here, by id."""
         began = time.monotonic()
         sending = []
         for at, request in zip(times, line, strict=True):
             time.sleep(max(0.0, began + at - time.monotonic()))
             sending.append(self._senders.submit(self._post, request))
         sent = dict(one.result() for one in sending)
-        return self._moments(sent, self._webhooks(len(line)))
+        notified = self._webhooks(len(line))
+        return {job_id: (sent[job_id], notified[job_id]) for job_id in sent}
 
     def _post(self, request: Request) -> tuple[int, float]:
         body = {
@@ -158,17 +162,16 @@ class Customers:
             came.setdefault(body["id"], epoch + delivery.at)
         return came
 
-    def _moments(self, sent: dict[int, float], notified: dict[int, float]) -> list[Moments]:
+    def moments(self, sent: Mapping[int, Sent]) -> list[Moments]:
+        """What the service has noted of them."""
         stages = self._stages(sent)
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in sent:
                 pipe.hmget(f"job:{job_id}", "created", "started", "finished")
             records: list[Any] = pipe.execute()
         return [
-            Moments(
-                sent[job_id], *(int(m) / 1000 for m in record), notified[job_id], stages[job_id]
-            )
-            for job_id, record in zip(sent, records, strict=True)
+            Moments(began, *(int(moment) / 1000 for moment in record), notified, stages[job_id])
+            for (job_id, (began, notified)), record in zip(sent.items(), records, strict=True)
         ]
 
     def _stages(self, ids: Collection[int]) -> dict[int, dict[str, float]]:

@@ -103,7 +103,7 @@ def service() -> Iterator[tuple[Stack, Customers, Callable[[Sequence[Request]], 
                 len(line),
                 work=lambda: customers.send(line, [0.0] * len(line)),
                 metrics=lambda: worker.get("/metrics").text,
-                named={os.getpid(): "customers", **named},
+                cpu=lambda: cpu_seconds({os.getpid(): "customers", **named}),
             )
 
         with customers.open():
@@ -129,7 +129,7 @@ def engine() -> Iterator[Callable[[Sequence[Request]], Round]]:
             len(line),
             work=lambda: paint(line),
             metrics=lambda: generate_latest().decode(),
-            named={os.getpid(): "engine"},
+            cpu=lambda: {"engine": time.process_time()},
         )
     finally:
         engine.stop()
@@ -157,12 +157,12 @@ def _round(
     images: int,
     work: Callable[[], object],
     metrics: Callable[[], str],
-    named: Mapping[int, str],
+    cpu: Callable[[], dict[str, float]],
 ) -> Round:
-    before, spent, began = _counts(metrics()), cpu_seconds(named), time.perf_counter()
+    before, spent, began = _counts(metrics()), cpu(), time.perf_counter()
     work()
     seconds = time.perf_counter() - began
-    after, spending = _counts(metrics()), cpu_seconds(named)
+    after, spending = _counts(metrics()), cpu()
     steps, rows, lone, in_steps = (now - then for now, then in zip(after, before, strict=True))
     # A step takes as long as one of `full_at` rows, whether it has as many or not.
     full = rows + (DEVICE.full_at - 1) * lone
@@ -173,7 +173,7 @@ def _round(
         rows=int(rows),
         in_steps=in_steps,
         in_device=full * DEVICE.step_time.total_seconds() / DEVICE.full_at,
-        cpu={name: spending[name] - spent.get(name, 0.0) for name in spending},
+        cpu={name: spending[name] - spent[name] for name in spending},
     )
 
 
