@@ -65,9 +65,8 @@ class DeliveryLoop:
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[task] = delivery
             task.add_done_callback(self._ended)
-            asyncio.get_running_loop().call_later(
-                PROMPT, self._make_room
-            )  # it gives its place back
+            # Then it gives its place back, under way or not.
+            asyncio.get_running_loop().call_later(PROMPT, self._make_room)
         return wait
 
     async def _put_off(self, waits: list[tuple[Delivery, float]]) -> None:

@@ -14,7 +14,7 @@ class Stages:
     """The stages of one attempt on the thread that runs it: each begins where the last one ended.
 
     claim    the ledger's answer
-    fetch    of the images
+    fetch    of the images; before it, where asked for, more words for the prompt
     decode   of the images
     submit   their digests, files to read, a model to load
     wait     for a place in a batch
