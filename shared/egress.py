@@ -3,6 +3,7 @@
 import asyncio
 import email.utils
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ try:
     USER_AGENT = f"img2img/{version('img2img')}"
 except PackageNotFoundError:  # run from a checkout
     USER_AGENT = "img2img/dev"
+
+# httpcore asks for it with every lock it takes, and where it is missing Python searches the disk.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 MAX_ANSWER = 4 * 2**10
 """Bytes of a webhook's answer that are read, and dropped."""

@@ -50,6 +50,10 @@ class Effort:
     """Jobs that wait while others pass."""
     jobs_at_depth: int = 200
     depth_rounds: int = 3
+    served: int = 160
+    served_rounds: int = 3
+    stages: int = 300
+    """Requests whose stages are looked at."""
 
 
 QUICK = Effort(
@@ -68,6 +72,9 @@ QUICK = Effort(
     depths=(100, 200),
     jobs_at_depth=4,
     depth_rounds=1,
+    served=8,
+    served_rounds=1,
+    stages=8,
 )
 
 

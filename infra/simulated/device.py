@@ -50,9 +50,9 @@ class Simulated(BaseSettings):
 class CountingModel:
     """See `worker.gpu.families.Pipeline`: no networks, and every picture is one colour."""
 
-    def __init__(self, card: ModelCard) -> None:
+    def __init__(self, card: ModelCard, device: Simulated | None = None) -> None:
         self.card = card
-        self._device = Simulated()
+        self._device = device or Simulated()
 
     def prepare(self, sample: Sample) -> None:
         """Reads nothing."""

@@ -199,10 +199,10 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     assert ended.returncode == 0, ended.stderr
     [path] = tmp_path.glob("*.json")
     record = json.loads(path.read_text())
-    assert path.name.endswith("-engine-scheduling-door-fairness-png-eta-growth.json")
+    assert path.name.endswith("-engine-scheduling-door-png-serving-growth-fairness-eta.json")
     assert record["effort"]["arrivals"] == QUICK.arrivals
     assert {"cpu_count", "python", "torch", "diffusers", "commit"} <= record["environment"].keys()
-    parts = {"engine", "scheduling", "door", "fairness", "png", "eta", "growth"}
+    parts = {"engine", "scheduling", "door", "png", "serving", "growth", "fairness", "eta"}
     assert record["results"].keys() == parts
     assert all(row["what"] and row["measured"] for row in record["table"])
     assert "ours / plain diffusers" in ended.stdout

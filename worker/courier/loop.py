@@ -30,6 +30,8 @@ class DeliveryLoop:
         # Longer than an attempt can take: it comes back only when this courier died with it.
         self._lease = settings.webhook_timeout + timedelta(seconds=15)
         self._wake = asyncio.Event()
+        self._wants_room = False
+        """More may be due than there was room for."""
         self._under_way: dict[asyncio.Task[None], Delivery] = {}
 
     async def listen(self, events: AsyncIterator[int]) -> None:
@@ -45,14 +47,16 @@ class DeliveryLoop:
                 await self._pause()
 
     async def _start_due(self) -> bool:
-        room = self._gate.room
+        """Whether more may be due that there is room for."""
+        room, self._wants_room = self._gate.room, True
         try:
             due = await self._deliveries.claim(room, lease=self._lease) if room else []
             await self._put_off([(one, wait) for one in due if (wait := self._start(one))])
         except RedisError as error:
             log.warning("waiting for Redis", extra={"error": type(error).__name__})
             return False
-        return bool(due)
+        self._wants_room = len(due) >= room
+        return bool(due) and self._wants_room
 
     def _start(self, delivery: Delivery) -> float:
         """0 when it is under way; else the seconds to put it off."""
@@ -61,7 +65,8 @@ class DeliveryLoop:
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[task] = delivery
             task.add_done_callback(self._ended)
-            asyncio.get_running_loop().call_later(PROMPT, self._wake.set)  # it gives its place back
+            # Then it gives its place back, under way or not.
+            asyncio.get_running_loop().call_later(PROMPT, self._make_room)
         return wait
 
     async def _put_off(self, waits: list[tuple[Delivery, float]]) -> None:
@@ -72,7 +77,11 @@ class DeliveryLoop:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
-        self._wake.set()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._wants_room:
+            self._wake.set()
 
     async def _deliver(self, delivery: Delivery) -> None:
         started, well = time.monotonic(), None

@@ -186,6 +186,7 @@ class Engine:
     def _admit(self, pipeline: Pipeline, batch: Batch) -> None:
         for sample in batch.samples:
             if sample.denoising is None and not sample.done.done() and self._has_room(sample):
+                sample.began = self._clock()
                 self._attempt(sample, pipeline.begin, sample)
 
     def _step(self, pipeline: Pipeline, batch: Batch) -> None:
@@ -196,6 +197,7 @@ class Engine:
     def _develop(self, pipeline: Pipeline, batch: Batch) -> None:
         for sample in _ongoing(batch):
             if sample.step == sample.total:
+                sample.painted = self._clock()
                 is_coming = self._attempt(sample, pipeline.develop, sample)
                 if is_coming is not None:
                     self._developing.append(sample)

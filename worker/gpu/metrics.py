@@ -45,6 +45,12 @@ JOB_SECONDS = Histogram(
     "From claim to stored images.",
     buckets=(0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600),
 )
+STAGE_SECONDS = Histogram(
+    "img2img_stage_seconds",
+    "What the time of a job that succeeded went into, from claim to end.",
+    ["stage"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
+)
 
 
 def record_step(*, samples: int, rows: int, seconds: float) -> None:

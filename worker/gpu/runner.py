@@ -30,6 +30,7 @@ from worker.gpu.inputs import Decode, Fetch, Inputs, picture, prepare
 from worker.gpu.leases import STOPPED, Held, Leases
 from worker.gpu.metrics import ATTEMPTS, FLAGGED, JOB_SECONDS
 from worker.gpu.samples import Picture, Sample, WeightedLora
+from worker.gpu.stages import Stages
 from worker.gpu.turns import NoTurn, Turns
 from worker.gpu.wording import worded
 
@@ -65,21 +66,22 @@ class JobRunner:
 
     def run(self, job_id: str, generation: str) -> None:
         """Run the job, if the ledger still wants it run. Whatever happens, the ledger knows."""
-        owner = f"{self.name}:{uuid.uuid4().hex}"
+        owner, stages = f"{self.name}:{uuid.uuid4().hex}", Stages()
         attempt = self.attempts.claim(job_id, generation, owner)
         if attempt is None:
             ATTEMPTS.labels("stale").inc()
             return
+        stages.end("claim")
         with self.leases.hold(attempt) as held:
-            ATTEMPTS.labels(self._settle(attempt, held)).inc()
+            ATTEMPTS.labels(self._settle(attempt, held, stages)).inc()
 
-    def _settle(self, attempt: Attempt, held: Held) -> str:
+    def _settle(self, attempt: Attempt, held: Held, stages: Stages) -> str:
         """Run the attempt and tell the ledger what came of it, and the caller in one word."""
         ids = {"job_id": attempt.job.id, "attempt": attempt.number}
         try:
-            is_check = attempt.job.params.task == "check"
+            work = self._check if attempt.job.params.task == "check" else self._make
             with self._turn(attempt, held):
-                result = self._check(attempt, held) if is_check else self._make(attempt, held)
+                result = work(attempt, held, stages)
         except (CancelledError, EngineStopped, NoTurn) as error:
             if not held.dropped:
                 # Not at once to the one who had no turn for it.
@@ -94,9 +96,13 @@ class JobRunner:
             delay = self.retry_delay * attempt.number
             answer = self.attempts.hand_back(attempt, charged=True, delay=delay, failure=UNEXPECTED)
             return CHARGED[answer]
-        log.info("job finished", extra=ids | {"seconds": result.seconds})
+        if not self.attempts.succeed(attempt, result):
+            return "lost"
+        stages.end("finish")
         JOB_SECONDS.observe(result.seconds)
-        return "succeeded" if self.attempts.succeed(attempt, result) else "lost"
+        took = {"seconds": result.seconds, "milliseconds": stages.observe()}
+        log.info("job finished", extra=ids | took)
+        return "succeeded"
 
     @contextmanager
     def _turn(self, attempt: Attempt, held: Held) -> Iterator[None]:
@@ -125,7 +131,7 @@ class JobRunner:
         except RedisError as error:
             raise NoTurn from error
 
-    def _make(self, attempt: Attempt, held: Held) -> Result:
+    def _make(self, attempt: Attempt, held: Held, stages: Stages) -> Result:
         started = time.monotonic()
         deadline = started + self.timeout.total_seconds()
         asked = attempt.job.params.prompt
@@ -134,17 +140,21 @@ class JobRunner:
         card = self.registry.get(params.model_id)
         if card is None:
             raise InternalError(f"This deployment no longer has the model {params.model_id!a}")
-        inputs = prepare(params, card.limits, self.fetch, self.decode)
+        inputs = prepare(params, card.limits, *self._intake(stages))
         added = _added(params, self.add_ons)
         held.samples = samples = _samples(attempt, inputs, added, distilled=card.distilled)
         if held.dropped:
             raise CancelledError
         self.engine.submit(samples, timeout=deadline - time.monotonic())
+        stages.end("submit")
         keys = output_keys(job, attempt.generation)
         try:
             verdicts = []
             for index, picture in enumerate(self._pictures(attempt, held, deadline)):
-                self._store(keys[index], picture, job, params.seeds[index])
+                stages.end("wait", samples[index].began)
+                stages.end("steps", samples[index].painted)
+                stages.end("develop")
+                self._store(keys[index], picture, job, params.seeds[index], stages)
                 verdicts.append(picture.unsafe)
         finally:
             # When one fails or is late, nobody waits for the rest: the device is for other jobs.
@@ -174,19 +184,23 @@ class JobRunner:
         cover = params.safety_checker_type
         return [_judged(p, v, cover) for p, v in zip(painted, verdicts, strict=True)]
 
-    def _check(self, attempt: Attempt, held: Held) -> Result:
+    def _intake(self, stages: Stages) -> tuple[Fetch, Decode]:
+        return stages.timed("fetch", self.fetch), stages.timed("decode", self.decode)
+
+    def _check(self, attempt: Attempt, held: Held, stages: Stages) -> Result:
         started = time.monotonic()
         deadline = started + self.timeout.total_seconds()
         job, params = attempt.job, attempt.job.params
         checker = self.checks.checkers.get(params.model_id)
         if checker is None:
             raise InternalError("This deployment no longer has a safety checker")
-        pixels = picture(params, self.fetch, self.decode)
+        pixels = picture(params, *self._intake(stages))
         asked = check(pixels, checker, job.id)
         try:
             verdicts = self._verdicts([asked], held, deadline)
         finally:
             held.let_go()
+        stages.end("check")
         height, width, _ = pixels.shape
         return Result(
             keys=(),
@@ -214,7 +228,7 @@ class JobRunner:
         except TimeoutError:
             raise TimedOut(f"Not finished within {self.timeout.total_seconds():.0f} s") from None
 
-    def _store(self, key: str, picture: Picture, job: Job, seed: int) -> None:
+    def _store(self, key: str, picture: Picture, job: Job, seed: int, stages: Stages) -> None:
         params = job.params
         scheduler = picture.scheduler or params.scheduler
         height, width, _ = picture.pixels.shape
@@ -228,7 +242,9 @@ class JobRunner:
         content_type = CONTENT_TYPES[params.output_format.upper()]
         if params.base64:
             data, content_type = base64.b64encode(data), "text/plain"
+        stages.end("encode")
         self.store.put(key, data, content_type, job_id=job.id)
+        stages.end("upload")
 
 
 def _judged(picture: Picture, unsafe: bool, cover: Cover) -> Picture:

@@ -89,6 +89,10 @@ class Sample:
     """Denoiser calls in all; known once the family has begun the sample."""
     denoising: Any = None
     """The family's own state, from `begin` to `finish`."""
+    began: float = 0.0
+    """When the engine admitted it, by its clock."""
+    painted: float = 0.0
+    """When its last step was launched."""
     degraded: set[str] = field(default_factory=set)
     """What had to be done otherwise than usual, in words for the caller."""
     ended: Callable[["Sample"], None] = lambda _: None
