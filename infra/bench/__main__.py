@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infra.bench.report import QUICK, Effort, Finding, environment, save, table
 
-PARTS = ("engine", "scheduling", "door", "fairness", "png", "eta")
+PARTS = ("engine", "scheduling", "door", "http_door", "fairness", "png", "eta")
 RESULTS = Path(__file__).with_name("results")
 WIDTH = 120
 """Of the tables in a file or a pipe."""

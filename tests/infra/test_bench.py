@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.bench.__main__ import PARTS
 from infra.bench.report import QUICK
 from infra.bench.scheduling import MIXES, POLICIES, capacity, counted
 from infra.bench.simulator import (
@@ -131,10 +132,10 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     assert ended.returncode == 0, ended.stderr
     [path] = tmp_path.iterdir()
     record = json.loads(path.read_text())
-    assert path.name.endswith("-engine-scheduling-door-fairness-png-eta.json")
+    assert path.name.endswith("-engine-scheduling-door-http_door-fairness-png-eta.json")
     assert record["effort"]["arrivals"] == QUICK.arrivals
     assert {"cpu_count", "python", "torch", "diffusers", "commit"} <= record["environment"].keys()
-    assert record["results"].keys() == {"engine", "scheduling", "door", "fairness", "png", "eta"}
+    assert record["results"].keys() == {*PARTS}
     assert all(row["what"] and row["measured"] for row in record["table"])
     assert "ours / plain diffusers" in ended.stdout
     assert str(ROOT) not in path.read_text()
