@@ -29,7 +29,7 @@ from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
-from shared.ledger.places import Standing
+from shared.ledger.places import Standing, read_load, read_standing
 from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
@@ -94,8 +94,10 @@ class Door:
         _refuse(receipt, tenant)
         try:
             seconds = self.patience(wishes.wait, webhook=job.webhook is not None)
-            if seconds <= 0 and receipt.standing and receipt.standing.waits:
-                record, place = self._accepted(job, receipt, receipt.standing)
+            standing = read_standing(receipt.standing) if receipt.standing else NOWHERE.standing
+            if seconds <= 0 and standing.waits:
+                place = Place(standing, read_load(receipt.load))
+                record = _accepted(job, receipt)
             else:
                 record = await self._wait(receipt.job_id, tenant, seconds)
                 place = await self.place(record)
@@ -110,7 +112,7 @@ class Door:
                 raise Unavailable from None
             # Accepted: an error would make the caller send the job a second time.
             standing = Standing(ahead=receipt.waiting, turns=receipt.waiting, waits=True)
-            return self._accepted(job, receipt, standing)
+            return _accepted(job, receipt), Place(standing, Load(receipt.waiting))
 
     async def try_out(
         self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind
@@ -178,17 +180,6 @@ class Door:
         if record is None:
             raise LookupError(f"job {job_id} was accepted and is gone")
         return record
-
-    def _accepted(self, job: Job, receipt: Receipt, standing: Standing) -> tuple[JobRecord, Place]:
-        """What is known of an accepted job without asking the ledger again."""
-        record = JobRecord(
-            job=job.model_copy(update={"id": receipt.job_id}),
-            state=JobState.QUEUED,
-            generation=1,
-            attempts=0,
-            created=receipt.created,
-        )
-        return record, Place(standing, receipt.load)
 
     async def place(self, record: JobRecord) -> Place:
         """Where the job stands now; one that is over, nowhere."""
@@ -262,12 +253,23 @@ class Door:
         return 0 if webhook else self.settings.sync_wait.total_seconds()
 
 
+def _accepted(job: Job, receipt: Receipt) -> JobRecord:
+    """An accepted job, without asking the ledger again."""
+    return JobRecord(
+        job=job.model_copy(update={"id": receipt.job_id}),
+        state=JobState.QUEUED,
+        generation=1,
+        attempts=0,
+        created=receipt.created,
+    )
+
+
 def _refuse(receipt: Receipt, tenant: Tenant) -> None:
     match receipt.outcome:
         case Outcome.CONFLICT:
             raise RepeatedKey
         case Outcome.TENANT_FULL:
-            retry_after = int(receipt.load.before(0).eta)
+            retry_after = int(read_load(receipt.load).before(0).eta)
             raise TooManyJobs(tenant.most_live, retry_after=retry_after)
         case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:
             raise Unavailable

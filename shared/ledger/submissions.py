@@ -17,7 +17,7 @@ from shared.config import Settings
 from shared.errors import Cancelled
 from shared.jobs import Failure, Job, JobRecord
 from shared.ledger.estimates import Expectation, Load
-from shared.ledger.places import Standing, read_load, read_standing
+from shared.ledger.places import Found, Standing, read_load, read_standing
 from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
 from shared.ledger.together import Together
@@ -77,10 +77,10 @@ class Receipt:
     waiting: int
     """Jobs of the pool that waited before it."""
     created: float
-    load: Load
-    """Of the pool, just after it."""
-    standing: Standing | None
-    """Of a job that was accepted just now."""
+    load: Found
+    """Of the pool, just after it, for `read_load`."""
+    standing: Found | None
+    """Of a job that was accepted just now, for `read_standing`."""
 
 
 class Submissions:
@@ -109,9 +109,8 @@ class Submissions:
         for submission in submissions:
             args += (_terms(submission), submission.job.model_dump_json())
         answer = json.loads(await self._submit(args=args))
-        loads = {pool: read_load(found) for pool, found in answer["loads"].items()}
         return [
-            _receipt(found, loads[submission.job.pool])
+            _receipt(found, answer["loads"][submission.job.pool])
             for submission, found in zip(submissions, answer["receipts"], strict=True)
         ]
 
@@ -234,7 +233,7 @@ def _terms(submission: Submission) -> str:
     return json.dumps([str(term) for term in terms])
 
 
-def _receipt(found: Any, load: Load) -> Receipt | Exception:
+def _receipt(found: Any, load: Found) -> Receipt | Exception:
     if isinstance(found, dict):
         return ResponseError(found["error"])
     outcome, job_id, waiting, now, *standing = found
@@ -244,7 +243,7 @@ def _receipt(found: Any, load: Load) -> Receipt | Exception:
         waiting,
         now / 1000,
         load,
-        read_standing(standing[0]) if standing else None,
+        standing[0] if standing else None,
     )
 
 

@@ -59,3 +59,12 @@ async def test_an_idempotency_key_that_is_too_long_is_refused_as_ever(client):
 
     assert answer.status_code == 400
     assert "idempotency-key" in answer.text.lower()
+
+
+async def test_a_job_is_accepted_though_nobody_can_read_how_busy_its_pool_is(client, redis):
+    redis.hset("service:default:busy", "of a newer version", 1)
+
+    answer = await client.post("/api/v3/img2img", json=GOOD)
+
+    assert answer.json()["status"] == "processing"
+    assert redis.exists(f"job:{answer.json()['id']}")

@@ -78,7 +78,7 @@ async def test_jobs_that_are_submitted_at_once_are_recorded_in_one_round_trip(le
 
     assert ledger.redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1
     assert [receipt.job_id for receipt in receipts] == [job.id for job in jobs]
-    assert [receipt.standing.ahead for receipt in receipts] == [1, 2, 3, 4, 5]
+    assert [receipt.standing["ahead"] for receipt in receipts] == [1, 2, 3, 4, 5]
 
 
 async def test_a_key_that_comes_twice_in_one_turn_is_one_job(ledger):
