@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from itertools import accumulate
+from time import perf_counter as clock
 from typing import Any, TypeVar, cast
 
 import uvloop
@@ -87,17 +88,16 @@ def open_loop(
         connection = await free.get()
         answer = await connection.ask(request)
         free.put_nowait(connection)
-        return answer, asyncio.get_running_loop().time() - due
+        return answer, clock() - due
 
     async def everyone() -> list[tuple[bytes, float]]:
         async with _connected(port, clients) as connections, asyncio.TaskGroup() as sending:
             free: asyncio.Queue[Connection] = asyncio.Queue()
             for connection in connections:
                 free.put_nowait(connection)
-            clock = asyncio.get_running_loop().time
             began, sent = clock(), []
             for request, moment in zip(requests, moments, strict=True):
-                if (early := began + moment - clock()) > 0:
+                while (early := began + moment - clock()) > 0:
                     await asyncio.sleep(early)
                 sent.append(sending.create_task(send(free, request, began + moment)))
             return await asyncio.gather(*sent)
