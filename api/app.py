@@ -14,6 +14,8 @@ from fastapi_offline import FastAPIOffline
 from api import refusals
 from api.auth import Failures
 from api.config import ApiSettings
+from api.dependencies import ByField, ByHeader
+from api.direct import Shortcut
 from api.door import Door
 from api.enhance import read_styles
 from api.fields import Room
@@ -122,5 +124,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     every = (images, checks, jobs, deletions, uploads, models, operations, health, absent, v1)
     for routes in every:
         app.include_router(routes.router)
+    by_field = ("", images.router, ByField("submit").direct)
+    by_header = (v1.router.prefix, v1.images.router, ByHeader("submit").direct)
+    app.router.routes.insert(0, Shortcut((by_field, by_header)))
     app.openapi = cache(partial(document, app, settings))  # type: ignore[method-assign]
     return app

@@ -6,10 +6,18 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from api.auth import by_any
+from api.auth import by_any, by_header, by_header_or_query
 from api.door import Door
 from api.errors import NotAllowed, TooManyRequests
-from api.fields import HeldFields, Known, KnownByHeader, read_fields, read_json
+from api.fields import (
+    HeldFields,
+    Known,
+    KnownByHeader,
+    fill,
+    fill_from_json,
+    read_fields,
+    read_json,
+)
 from shared.tenants import Scope, Tenant
 
 
@@ -33,10 +41,19 @@ class ByField:
 
     async def __call__(self, request: Request, known: Known, fields: Fields) -> Tenant:
         """See above; raises InvalidKey and TooManyRequests, too."""
-        tenant = await by_any(request, fields.get("key"))
+        key = fields.get("key")
+        # Who is known has shown no other key beside the body.
+        tenant = known if known and key is None else await by_any(request, key)
         if known is None:
             fields.move(request.app.state.room)
         return await _admit(request, tenant, self.scope)
+
+    async def direct(self, request: Request, fields: HeldFields) -> Tenant:
+        """The same, and fills the fields: for a `Shortcut`."""
+        if known := await by_header_or_query(request):
+            fields.move(request.app.state.room)
+        await fill(fields, request)
+        return await self(request, known, fields)
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,13 @@ class ByHeader:
 
     async def __call__(self, request: Request, tenant: KnownByHeader, _: _Shown) -> Tenant:
         """As `ByField`."""
+        return await _admit(request, tenant, self.scope)
+
+    async def direct(self, request: Request, fields: HeldFields) -> Tenant:
+        """As `ByField`; the fields are JSON."""
+        tenant = await by_header(request)
+        fields.move(request.app.state.room)
+        await fill_from_json(fields, request)
         return await _admit(request, tenant, self.scope)
 
 

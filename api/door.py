@@ -29,7 +29,8 @@ from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
-from shared.ledger.submissions import Outcome, Receipt, Standing, Submission, Submissions
+from shared.ledger.places import Standing, read_load, read_standing
+from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import STORE_ERRORS, ObjectStore, input_key
 from shared.outcome import outcome
@@ -37,6 +38,9 @@ from shared.schedulers import Choice, UnknownScheduler, choose, fitting
 from shared.tenants import Tenant
 
 log = logging.getLogger(__name__)
+
+SMALL = 2**14
+"""Characters that are hashed sooner than handed to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +84,23 @@ class Door:
         job = await self._with_inputs(job, partial(self._store, job.id))
         digest = ""
         if wishes.idempotency_key:
-            digest = await asyncio.to_thread(_digest, fields, job.dialect, kind)
+            digest = await _digest(fields, job.dialect, kind)
         submission = self._submission(job, digest, tenant, wishes)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
         SUBMISSIONS.labels(receipt.outcome).inc()
         if receipt.outcome is not Outcome.ACCEPTED:
             await self._discard(job)
-        await self._refuse(receipt, tenant, job.pool)
+        _refuse(receipt, tenant)
         try:
             seconds = self.patience(wishes.wait, webhook=job.webhook is not None)
-            record = await self._wait(receipt.job_id, tenant, seconds)
-            place = await self.place(record)
+            standing = read_standing(receipt.standing) if receipt.standing else NOWHERE.standing
+            if seconds <= 0 and standing.waits:
+                place = Place(standing, read_load(receipt.load))
+                record = _accepted(job, receipt)
+            else:
+                record = await self._wait(receipt.job_id, tenant, seconds)
+                place = await self.place(record)
             # What a tenant's own limit holds back says nothing of how others come out.
             if not record.state.is_final and tenant.most_running is None:
                 with suppress(RedisError):
@@ -102,7 +111,8 @@ class Door:
             if receipt.outcome is Outcome.REPEATED:  # of the first job nothing is known here
                 raise Unavailable from None
             # Accepted: an error would make the caller send the job a second time.
-            return self._accepted(job, receipt)
+            standing = Standing(ahead=receipt.waiting, turns=receipt.waiting, waits=True)
+            return _accepted(job, receipt), Place(standing, Load(receipt.waiting))
 
     async def try_out(
         self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind
@@ -171,24 +181,11 @@ class Door:
             raise LookupError(f"job {job_id} was accepted and is gone")
         return record
 
-    def _accepted(self, job: Job, receipt: Receipt) -> tuple[JobRecord, Place]:
-        """What is known of an accepted job without asking the ledger again."""
-        record = JobRecord(
-            job=job.model_copy(update={"id": receipt.job_id}),
-            state=JobState.QUEUED,
-            generation=1,
-            attempts=0,
-            created=receipt.created,
-        )
-        standing = Standing(ahead=receipt.waiting, turns=receipt.waiting, waits=True)
-        return record, Place(standing, Load(receipt.waiting))
-
     async def place(self, record: JobRecord) -> Place:
         """Where the job stands now; one that is over, nowhere."""
         if record.state.is_final:
             return NOWHERE
-        load = await self.submissions.load(record.job.pool)
-        standing = await self.submissions.standing(record)
+        standing, load = await self.submissions.place(record)
         if not standing.waits:  # it is one of those that run, and may be since it was read
             load = replace(load, running=max(0, load.running - 1))
         return Place(standing, load)
@@ -211,6 +208,8 @@ class Door:
         ]  # fmt: skip
         if job.webhook:
             self._check("webhook", job.webhook)
+        if (init_image, mask_image) == (params.init_image, params.mask_image):
+            return job
         params = params.model_copy(update={"init_image": init_image, "mask_image": mask_image})
         return job.model_copy(update={"params": params})
 
@@ -247,21 +246,33 @@ class Door:
         except Refused as error:
             raise InvalidFields.of(field, f"cannot be used: {error.reason}") from None
 
-    async def _refuse(self, receipt: Receipt, tenant: Tenant, pool: str) -> None:
-        match receipt.outcome:
-            case Outcome.CONFLICT:
-                raise RepeatedKey
-            case Outcome.TENANT_FULL:
-                load = await self.submissions.load(pool)
-                raise TooManyJobs(tenant.most_live, retry_after=int(load.before(0).eta))
-            case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:
-                raise Unavailable
-
     def patience(self, asked: float | None, *, webhook: bool) -> float:
         """Seconds to wait for a result; `asked` by the caller or None."""
         if asked is not None:
             return min(asked, self.settings.longest_wait.total_seconds())
         return 0 if webhook else self.settings.sync_wait.total_seconds()
+
+
+def _accepted(job: Job, receipt: Receipt) -> JobRecord:
+    """An accepted job, without asking the ledger again."""
+    return JobRecord(
+        job=job.model_copy(update={"id": receipt.job_id}),
+        state=JobState.QUEUED,
+        generation=1,
+        attempts=0,
+        created=receipt.created,
+    )
+
+
+def _refuse(receipt: Receipt, tenant: Tenant) -> None:
+    match receipt.outcome:
+        case Outcome.CONFLICT:
+            raise RepeatedKey
+        case Outcome.TENANT_FULL:
+            retry_after = int(read_load(receipt.load).before(0).eta)
+            raise TooManyJobs(tenant.most_live, retry_after=retry_after)
+        case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:
+            raise Unavailable
 
 
 def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
@@ -277,7 +288,14 @@ def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
         raise InvalidFields.of("scheduler", str(error)) from None
 
 
-def _digest(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
+async def _digest(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
+    texts = [value for value in fields.values() if isinstance(value, str)]
+    if sum(map(len, texts)) < SMALL:
+        return _digest_of(fields, dialect, kind)
+    return await asyncio.to_thread(_digest_of, fields, dialect, kind)
+
+
+def _digest_of(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
     body = {name: value for name, value in fields.items() if name != "key"}
     # The same fields make another image elsewhere, and the answer has other words.
     asked = json.dumps([dialect, kind, body], sort_keys=True)

@@ -79,21 +79,31 @@ async def read_fields(request: Request, tenant: Known) -> AsyncIterator[HeldFiel
     state = request.app.state
     fields = HeldFields(state.room if tenant else state.lobby)
     try:
-        fields |= _set(request.query_params) | _set(await _body(request, fields))
+        await fill(fields, request)
         yield fields
     finally:
         fields.clear()
+
+
+async def fill(fields: HeldFields, request: Request) -> None:
+    """Read a request's fields into these; raises as `read_fields` does."""
+    fields |= _set(request.query_params) | _set(await _body(request, fields))
 
 
 async def read_json(request: Request, _: KnownByHeader) -> AsyncIterator[HeldFields]:
     """The JSON object in the body, without what is null in it; raises as `read_fields` does."""
     fields = HeldFields(request.app.state.room)
     try:
-        # Without names for the body and what is in it: they would be kept while the caller waits.
-        fields |= _not_null(_json(await _bytes(request, fields)))
+        await fill_from_json(fields, request)
         yield fields
     finally:
         fields.clear()
+
+
+async def fill_from_json(fields: HeldFields, request: Request) -> None:
+    """Read the JSON object in the body into these; raises as `read_fields` does."""
+    # Without names for the body and what is in it: they would be kept while the caller waits.
+    fields |= _not_null(_json(await _bytes(request, fields)))
 
 
 def _not_null(fields: dict[str, Any]) -> dict[str, Any]:

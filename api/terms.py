@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from shared.jobs import JobRecord, JobState
 from shared.ledger.estimates import Expectation, Load
-from shared.ledger.submissions import Standing
+from shared.ledger.places import Standing
 
 
 @dataclass(frozen=True, slots=True)

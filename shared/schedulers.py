@@ -135,7 +135,7 @@ def web_ui_name(choice: Choice) -> str:
 
 def _named(asked: str, default: str) -> Choice:
     spelling = _spelling(asked)
-    if spelling in map(_spelling, (*UNFIT, default)):
+    if spelling in UNFIT_SPELLINGS or spelling == _spelling(default):
         return Choice(default)
     if spelling not in CHOICES:
         names = ", ".join((*SCHEDULERS, *UNFIT, *A1111))
@@ -157,3 +157,4 @@ def _choices() -> dict[str, Choice]:
 
 
 CHOICES = _choices()
+UNFIT_SPELLINGS = frozenset(map(_spelling, UNFIT))

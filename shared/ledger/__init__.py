@@ -5,7 +5,9 @@ attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 orders        what operators have workers do: drain, load a model; who lives
 standing      what an alarm goes by
+places        where a job stands, and how busy its pool is
 estimates     how long a job will take: no Redis, only sums
+together      calls of one turn of the event loop, made as one
 reaper        what nobody may forget: lost workers, due retries, lost messages
 
 Keys (`pool` groups the workers that run the same models):

@@ -7,12 +7,15 @@ from importlib.resources import files
 from shared.config import Settings
 from shared.queue import message_template
 
+SAYS_PLACES = ("submit", "place")
+
 
 @cache
 def source(name: str) -> str:
-    """The text of a script, prelude included."""
+    """The text of a script, and of what stands before it."""
     folder = files("shared.ledger") / "lua"
-    return (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+    parts = ("common", *(["places"] if name in SAYS_PLACES else []), name)
+    return "".join((folder / f"{part}.lua").read_text() for part in parts)
 
 
 def script_settings(settings: Settings) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,19 +11,22 @@ from enum import StrEnum
 from typing import Any, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from shared.config import Settings
 from shared.errors import Cancelled
 from shared.jobs import Failure, Job, JobRecord
-from shared.ledger.estimates import KINDS, Expectation, Load, Service
+from shared.ledger.estimates import Expectation, Load
+from shared.ledger.places import Found, Standing, read_load, read_standing
 from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
+from shared.ledger.together import Together
 from shared.webhooks import new_message_id
 
 CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
 CLEARED = Failure.of(Cancelled("Cancelled: the queue was cleared"))
 AT_ONCE = 100
-"""Jobs that one call of a script ends: Redis does nothing else meanwhile."""
+"""Jobs that one call of a script takes or ends: Redis does nothing else meanwhile."""
 BURST_SECONDS = 10
 """For which a key that was silent may ask at once what it may ask in all."""
 
@@ -74,28 +77,10 @@ class Receipt:
     waiting: int
     """Jobs of the pool that waited before it."""
     created: float
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a job stands among the others of its pool."""
-
-    ahead: int
-    """Jobs that were accepted before it and still wait."""
-    turns: int
-    """Jobs that have their turn before it, as things are: not the same, since tenants take turns.
-
-    Those that its tenant puts before it, and of each other tenant as many as the tenant's weight
-    leaves them, as if theirs were 1; but no more than wait, and as many who will yet come as its
-    tenant puts before it.
-    """
-    waits: bool
-    is_held_back: bool = False
-    """Whether it waits because others of its tenant run."""
-    rounds: float = 0.0
-    """Times that all places of its tenant's own limit have to come free before it."""
-    delay: float = 0.0
-    """Seconds until it may have its turn, after a try that failed."""
+    load: Found
+    """Of the pool, just after it, for `read_load`."""
+    standing: Found | None
+    """Of a job that was accepted just now, for `read_standing`."""
 
 
 class Submissions:
@@ -110,34 +95,24 @@ class Submissions:
         self._cancel = redis.register_script(source("cancel"))
         self._cancel_waiting = redis.register_script(source("cancel_waiting"))
         self._take_turn = redis.register_script(source("take_turn"))
+        self._place = redis.register_script(source("place"))
         self._expect = redis.register_script(source("expect"))
+        self._submit_one = Together(self._submit_several, AT_ONCE)
+        self._expect_one = Together(self._expect_several, AT_ONCE)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
-        job, after = submission.job, submission.cancel_after
-        outcome, job_id, waiting, created = await self._submit(
-            args=[
-                self._settings,
-                job.id,
-                job.model_dump_json(),
-                job.tenant,
-                job.pool,
-                job.priority,
-                submission.weight,
-                job.webhook or "",
-                new_message_id(),
-                submission.idempotency_key,
-                submission.digest,
-                job.params.work,
-                submission.most_live,
-                submission.most_waiting,
-                _milliseconds(after),
-                "" if job.track_id is None else _track(job.track_id),
-                "" if submission.most_running is None else submission.most_running,
-                _milliseconds(submission.shed_after),
-            ]
-        )
-        return Receipt(Outcome(outcome), int(job_id), int(waiting), int(created) / 1000)
+        return await self._submit_one(submission)
+
+    async def _submit_several(self, submissions: Sequence[Submission]) -> list[Receipt | Exception]:
+        args = [self._settings]
+        for submission in submissions:
+            args += (_terms(submission), submission.job.model_dump_json())
+        answer = json.loads(await self._submit(args=args))
+        return [
+            _receipt(found, answer["loads"][submission.job.pool])
+            for submission, found in zip(submissions, answer["receipts"], strict=True)
+        ]
 
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
         """The tenant's job, or None: another tenant's id answers as an unknown one does."""
@@ -210,72 +185,66 @@ class Submissions:
         """Jobs of the tenant that wait or run."""
         return await self._redis.scard(f"live:{tenant}")
 
-    async def standing(self, record: JobRecord) -> Standing:
-        """Where the job stands; one that waits no more, in front."""
-        job_id, pool, tenant = str(record.job.id), record.job.pool, record.job.tenant
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for key in (f"waiting:{pool}", f"published:{pool}", f"lane:{pool}:{tenant}"):
-                pipe.zcard(key)
-                pipe.zrank(key, job_id)
-            pipe.zcard(f"ring:{pool}")
-            pipe.zscore(f"ring:{pool}", tenant)
-            pipe.sismember(f"parked:{pool}", tenant)
-            pipe.scard(f"busy:{tenant}")
-            pipe.hmget(f"job:{job_id}", "weight", "most_running")
-            pipe.zscore("delayed", job_id)
-            pipe.zcount(f"waiting:{pool}", "-inf", f"({round(record.created * 1000)}")
-            pipe.time()
-            waiting, ahead, published, next_up, own, place, *rest = await pipe.execute()
-        tenants, turn, is_parked, busy, (weight, limit), due, older, (seconds, micros) = rest
-        if due is not None:  # it will go to the front of its lane
-            ahead, place = older, 0
-        if place is None:
-            return Standing(ahead or 0, next_up or 0, waits=ahead is not None)
-        rivals, limit = tenants - (turn is not None), int(limit or 0)
-        theirs = math.ceil((place + 1) * rivals / float(weight or 1))
-        others = waiting - published - own + place
-        return Standing(
-            ahead or 0,
-            turns=published + place + min(others, theirs),
-            waits=True,
-            is_held_back=bool(is_parked),
-            rounds=max(0, place + 1 + busy - limit) / limit if limit else 0.0,
-            delay=max(0.0, due / 1000 - seconds - micros / 1e6) if due is not None else 0.0,
-        )
+    async def place(self, record: JobRecord) -> tuple[Standing, Load]:
+        """Where the job stands, and how busy its pool is; one that waits no more is in front."""
+        job = record.job
+        args = [self._settings, job.pool, job.tenant, str(job.id)]
+        found = json.loads(await self._place(args=args))
+        return read_standing(found["standing"]), read_load(found["load"])
 
     async def load(self, pool: str) -> Load:
         """How busy the pool is now."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcard(f"waiting:{pool}")
-            pipe.get(f"backlog:{pool}")
-            pipe.zcard("leases")
-            pipe.hgetall(f"bounds:{pool}")
-            pipe.zrange("workers", 0, -1)
-            for kind in KINDS:
-                pipe.hgetall(f"service:{pool}:{kind}")
-            waiting, backlog, running, bounds, names, *measured = await pipe.execute()
-            for name in names:
-                pipe.hmget(f"worker:{name}", "pools", "slots")
-            workers = await pipe.execute()
-        slots = [int(n) for pools, n in workers if pools and pool in pools.split(",")]
-        return Load(
-            waiting=waiting,
-            backlog=float(backlog or 0),
-            running=running,
-            workers=len(slots),
-            slots=sum(slots),
-            services={
-                name: service
-                for kind, fields in zip(KINDS, measured, strict=True)
-                for name, service in Service.read(kind, fields).items()
-            },
-            bounds={name: float(bound) for name, bound in bounds.items()},
-        )
+        found = json.loads(await self._place(args=[self._settings, pool, "", ""]))
+        return read_load(found["load"])
 
     async def expect(self, job_id: int, expectation: Expectation) -> None:
         """Remember what the caller is told first; how it comes out makes later ones better."""
-        milliseconds = max(1, round(expectation.seconds * 1000))
-        await self._expect(args=[self._settings, job_id, milliseconds, expectation.of])
+        await self._expect_one((job_id, expectation))
+
+    async def _expect_several(self, expected: Sequence[tuple[int, Expectation]]) -> list[None]:
+        args: list[str | int] = [self._settings]
+        for job_id, expectation in expected:
+            args += (job_id, max(1, round(expectation.seconds * 1000)), expectation.of)
+        await self._expect(args=args)
+        return [None] * len(expected)
+
+
+def _terms(submission: Submission) -> str:
+    """All that the script looks at, since it does not look into the job."""
+    job, running = submission.job, submission.most_running
+    terms = (
+        job.id,
+        job.tenant,
+        job.pool,
+        job.priority,
+        submission.weight,
+        job.webhook or "",
+        new_message_id(),
+        submission.idempotency_key,
+        submission.digest,
+        job.params.work,
+        submission.most_live,
+        submission.most_waiting,
+        _milliseconds(submission.cancel_after),
+        "" if job.track_id is None else _track(job.track_id),
+        "" if running is None else running,
+        _milliseconds(submission.shed_after),
+    )
+    return json.dumps([str(term) for term in terms])
+
+
+def _receipt(found: Any, load: Found) -> Receipt | Exception:
+    if isinstance(found, dict):
+        return ResponseError(found["error"])
+    outcome, job_id, waiting, now, *standing = found
+    return Receipt(
+        Outcome(outcome),
+        int(job_id),
+        waiting,
+        now / 1000,
+        load,
+        standing[0] if standing else None,
+    )
 
 
 def _milliseconds(time: timedelta | None) -> int | str:

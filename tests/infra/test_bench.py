@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.bench.__main__ import PARTS
 from infra.bench.arrivals import Request, Traffic, bursts, poisson
 from infra.bench.policies import MIXED, POLICIES
 from infra.bench.report import QUICK
@@ -199,11 +200,10 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     assert ended.returncode == 0, ended.stderr
     [path] = tmp_path.glob("*.json")
     record = json.loads(path.read_text())
-    assert path.name.endswith("-engine-scheduling-door-png-serving-growth-fairness-eta.json")
+    assert path.name.endswith(f"-{'-'.join(PARTS)}.json")
     assert record["effort"]["arrivals"] == QUICK.arrivals
     assert {"cpu_count", "python", "torch", "diffusers", "commit"} <= record["environment"].keys()
-    parts = {"engine", "scheduling", "door", "png", "serving", "growth", "fairness", "eta"}
-    assert record["results"].keys() == parts
+    assert record["results"].keys() == {*PARTS}
     assert all(row["what"] and row["measured"] for row in record["table"])
     assert "ours / plain diffusers" in ended.stdout
     assert str(ROOT) not in path.read_text()

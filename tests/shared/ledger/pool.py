@@ -130,7 +130,7 @@ class Pool:
         submissions = self._ledger.submissions
         await self._ledger.submit(job)
         record = await submissions.find(job.id, job.tenant)
-        place = Place(await submissions.standing(record), await submissions.load(job.pool))
+        place = Place(*await submissions.place(record))
         await submissions.expect(job.id, place.expectation(record))
         self._born[job.id], self.promised[job.id] = self.now, place.eta(record)
 

@@ -122,15 +122,14 @@ async def test_a_job_knows_whether_others_of_its_tenant_hold_it_back(ledger):
 
     records = [await ledger.submissions.find(job.id, job.tenant) for job in (first, second, other)]
 
-    standings = [await ledger.submissions.standing(record) for record in records]
+    standings = [(await ledger.submissions.place(record))[0] for record in records]
     assert [standing.is_held_back for standing in standings] == [False, True, False]
 
 
 async def test_the_eta_of_one_that_is_held_back_counts_the_jobs_of_its_tenant_before_it(ledger):
     *_, last = await submit_many(ledger, 7, "alice", most_running=2)
-    standing = await ledger.submissions.standing(
-        await ledger.submissions.find(last.id, last.tenant)
-    )
+    record = await ledger.submissions.find(last.id, last.tenant)
+    standing, _ = await ledger.submissions.place(record)
     service = Service(jobs=1, work=4, seconds=10, work_squared=16, work_seconds=40, gaps=10)
     idle = Load(waiting=7, workers=9, slots=90, services={"calm": service}, bounds={"calm": 1})
 

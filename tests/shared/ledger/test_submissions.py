@@ -195,7 +195,7 @@ async def test_tenants_take_turns_so_a_newcomer_is_not_behind_a_long_lane(ledger
     ledger.redis.zincrby("waiting:default", 1, str(late.id))  # a millisecond later than the others
     record = await ledger.submissions.find(late.id, "bob")
 
-    standing = await ledger.submissions.standing(record)
+    standing, _ = await ledger.submissions.place(record)
 
     assert (standing.ahead, standing.turns) == (20, 5)
 
@@ -208,7 +208,7 @@ async def test_a_job_that_waits_for_another_try_is_told_of_its_delay_and_of_thos
     ledger.redis.zadd("waiting:default", {str(older.id): 1})
     record = await ledger.submissions.find(attempt.job.id, "alice")
 
-    standing = await ledger.submissions.standing(record)
+    standing, _ = await ledger.submissions.place(record)
 
     assert (standing.waits, standing.ahead, standing.turns) == (True, 1, 1)
     assert standing.delay == pytest.approx(60, abs=5)

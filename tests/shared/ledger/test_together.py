@@ -1,0 +1,110 @@
+"""Calls of one turn of the event loop share a round trip, and nothing else."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import RedisError
+
+from shared.ledger.together import Together
+from tests.jobs import make_job
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_calls_of_one_turn_are_made_as_one_and_each_gets_its_own_answer():
+    calls = []
+
+    async def call(asked):
+        calls.append(asked)
+        return [10 * one for one in asked]
+
+    double = Together(call, most=3)
+
+    assert await asyncio.gather(*(double(number) for number in range(4))) == [0, 10, 20, 30]
+    assert calls == [[0, 1, 2], [3]]
+
+
+async def test_what_fails_alone_fails_nobody_else():
+    async def call(asked):
+        return [ValueError(one) if one == "bad" else one for one in asked]
+
+    together = Together(call, most=9)
+
+    answers = await asyncio.gather(*map(together, ("a", "bad", "b")), return_exceptions=True)
+
+    assert (answers[0], answers[2]) == ("a", "b")
+    assert isinstance(answers[1], ValueError)
+
+
+async def test_what_fails_as_a_whole_fails_for_all_and_the_next_turn_is_another_call():
+    async def call(asked):
+        if len(asked) > 1:
+            raise RedisError("away")
+        return asked
+
+    together = Together(call, most=9)
+
+    answers = await asyncio.gather(together(1), together(2), return_exceptions=True)
+
+    assert [str(answer) for answer in answers] == ["away", "away"]
+    assert await together(3) == 3
+
+
+async def test_who_is_cancelled_takes_nothing_from_the_others():
+    may_answer = asyncio.Event()
+
+    async def call(asked):
+        await may_answer.wait()
+        return asked
+
+    together = Together(call, most=9)
+    gone, stays = (asyncio.create_task(together(number)) for number in range(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # now both are on their way
+
+    gone.cancel()
+    may_answer.set()
+
+    assert await stays == 1
+    assert gone.cancelled() or gone.cancelling()
+
+
+async def test_jobs_that_are_submitted_at_once_are_recorded_in_one_round_trip(ledger):
+    jobs = [make_job() for _ in range(5)]
+    await ledger.submit()  # the script is there now
+    before = ledger.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    receipts = await asyncio.gather(*(ledger.submit(job) for job in jobs))
+
+    assert ledger.redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1
+    assert [receipt.job_id for receipt in receipts] == [job.id for job in jobs]
+    assert [receipt.standing["ahead"] for receipt in receipts] == [1, 2, 3, 4, 5]
+
+
+async def test_a_key_that_comes_twice_in_one_turn_is_one_job(ledger):
+    first, second = await asyncio.gather(
+        *(ledger.submit(make_job(), idempotency_key="k", digest="d") for _ in range(2))
+    )
+
+    assert [first.outcome, second.outcome] == ["accepted", "repeated"]
+    assert second.job_id == first.job_id
+
+
+async def test_a_job_that_the_script_cannot_record_is_refused_alone(ledger):
+    ledger.redis.set("lane:broken:alice", "no sorted set")
+
+    broken, well = await asyncio.gather(
+        ledger.submit(make_job(pool="broken")), ledger.submit(make_job()), return_exceptions=True
+    )
+
+    assert isinstance(broken, RedisError)
+    assert well.outcome == "accepted"
+
+
+async def test_scripts_that_redis_has_forgotten_are_sent_again(ledger):
+    await ledger.submit()
+    ledger.redis.script_flush()
+
+    receipts = await asyncio.gather(*(ledger.submit() for _ in range(3)))
+
+    assert {receipt.outcome for receipt in receipts} == {"accepted"}
