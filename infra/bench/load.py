@@ -97,7 +97,7 @@ def open_loop(
                 free.put_nowait(connection)
             began, sent = clock(), []
             for request, moment in zip(requests, moments, strict=True):
-                while (early := began + moment - clock()) > 0:  # noqa: ASYNC110  # a sleep may end early
+                while (early := began + moment - clock()) > 0:  # noqa: ASYNC110  # a timer, early
                     await asyncio.sleep(early)
                 sent.append(sending.create_task(send(free, request, began + moment)))
             return await asyncio.gather(*sent)

@@ -1,6 +1,6 @@
 """The load generator: which answers are whole, and that each request gets its own."""
 
-import asyncio
+import socketserver
 import threading
 from collections.abc import Iterator
 
@@ -9,26 +9,24 @@ import pytest
 from infra.bench.load import closed_loop, is_whole, open_loop
 
 
+class Echo(socketserver.StreamRequestHandler):
+    """Answers each line with itself, its body after its head."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(line))
+            self.wfile.write(line)
+
+
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """The port of a server that answers each line with itself, its body after its head."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(line))
-            await writer.drain()
-            writer.write(line)
-        writer.close()
-
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield server.sockets[0].getsockname()[1]
-    loop.call_soon_threadsafe(server.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    """The port of a server that echoes."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 def body(answer: bytes) -> bytes:
