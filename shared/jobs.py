@@ -118,7 +118,8 @@ class Params(Frozen):
     def work(self) -> float:
         """What it costs a device, in megapixel steps; a side that is not known counts as 512."""
         megapixels = (self.width or 512) * (self.height or 512) / 1e6
-        return self.samples * megapixels * max(1.0, self.steps * self.strength)
+        share = 1.0 if self.init_image is None else self.strength  # a text runs the whole schedule
+        return self.samples * megapixels * max(1.0, self.steps * share)
 
 
 class Job(Frozen):

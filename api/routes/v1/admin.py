@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.dependencies import HeaderAdmin, Json
 from api.errors import InvalidFields, NotFound
+from api.requests import reason
 from api.routes.v1.examples import KEY, TERMS, answers, json_body
 from shared.api_keys import KeyRecord, NewKey
 from shared.keyring import InTheFile, Keyring
@@ -39,7 +40,7 @@ def _parsed(model: type[M], fields: dict[str, Any]) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        reasons = {str(e["loc"][0]): [f"is invalid: {e['msg']}"] for e in error.errors()}
+        reasons = {str(e["loc"][0]): [reason(e)] for e in error.errors()}
         raise InvalidFields(reasons) from None
 
 
