@@ -94,7 +94,7 @@ def _decimal(value: Any) -> Any:
 
 
 def _random_when_negative(seed: Any) -> Any:
-    return None if str(seed).strip() == "-1" else seed
+    return None if seed == -1 or str(seed).strip() == "-1" else seed
 
 
 def _one_image(images: Any) -> Any:

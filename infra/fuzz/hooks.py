@@ -1,6 +1,7 @@
 """What schemathesis cannot make up: images, addresses, times that are soon, and a job that exists.
 
-It also leaves the field `key` out of bodies: the key is in the header, where `ignored_auth` looks.
+It also leaves two things out of bodies: the field `key`, since the key is in the header, where
+`ignored_auth` looks, and the second names of fields, which the schema does not list.
 """
 
 import base64
@@ -12,8 +13,11 @@ import schemathesis
 from hypothesis import strategies
 
 from api.openapi.examples import JOB
+from api.requests import ImageRequest
+from api.v1 import NAMES
 from infra.fuzz.picture import PNG
 
+ALIASES = NAMES - ImageRequest.model_fields.keys()
 _INLINE = base64.b64encode(PNG).decode()
 IMAGES = strategies.sampled_from(
     [_INLINE, f"data:image/png;base64,{_INLINE}", "http://127.0.0.1:9/photo.png"]
@@ -38,8 +42,12 @@ schemathesis.openapi.format("deadline", strategies.integers(1, 1000).map(_soon))
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
     """See the module."""
-    if isinstance(case.body, dict) and isinstance(case.body.get("key"), str):
-        case.body = {name: value for name, value in case.body.items() if name != "key"}
+    if isinstance(case.body, dict):
+        left_out = ALIASES | ({"key"} if isinstance(case.body.get("key"), str) else set())
+        case.body = {name: value for name, value in case.body.items() if name not in left_out}
+    # What can be no id is answered with the id "", which schemathesis then asks for.
+    if isinstance(path := case.path_parameters, dict) and path.get("job_id") == "":
+        case.path_parameters = path | {"job_id": str(JOB.id)}
     for part in ("path_parameters", "query", "body"):
         if isinstance(fields := getattr(case, part), dict):
             setattr(case, part, {name: _real(value) for name, value in fields.items()})
