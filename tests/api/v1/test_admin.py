@@ -76,6 +76,20 @@ async def test_a_tenant_gets_terms_and_its_keys_go_with_it(operator):
     assert (await operator.get("/admin/tenants")).json()["tenants"] == listed[:2]
 
 
+@pytest.mark.parametrize(
+    ("terms", "status"),
+    [
+        ({}, 200),
+        ({"most_live": 5.0, "weight": 2, "most_running": None, "errors_as_200": True}, 200),
+        ({"errors_as_200": 0}, 400),
+        ({"most_live": "5"}, 400),
+        ({"weight": True}, 400),
+    ],
+)
+async def test_terms_are_read_as_they_are_typed(operator, terms, status):
+    assert (await operator.put("/admin/tenants/carol", json=terms)).status_code == status
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_tenants_of_the_file_are_changed_there(operator, method):
     answer = await operator.request(method, "/admin/tenants/bob", json={"weight": 3})
