@@ -16,6 +16,7 @@ from api.config import ApiSettings
 from api.dialects import V1, dialect_of
 from api.edge import ALWAYS, UNLESS_SAID, Edge
 from api.errors import ApiError, Fault, InvalidFields, Unavailable, always_200
+from api.requests import reason
 from shared.object_store import STORE_ERRORS
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def install(app: FastAPI, settings: ApiSettings) -> None:
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         # The framework's own answer would repeat the whole request, key and images too.
         assert isinstance(error, RequestValidationError)
-        reasons = {str(e["loc"][-1]): [f"is invalid: {e['msg']}"] for e in error.errors()}
+        reasons = {str(e["loc"][-1]): [reason(e)] for e in error.errors()}
         return answer(request, InvalidFields(reasons))
 
     async def fault(request: Request, error: Exception) -> JSONResponse:

@@ -16,7 +16,7 @@ from pydantic import (
     Field,
     ValidationError,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from api.add_ons import MOST, Added
 from api.dialects import Dialect, Kind
@@ -52,6 +52,9 @@ IMAGES: dict[Kind, tuple[str, ...]] = {
 }
 """What each kind starts from."""
 REASONS = {
+    "missing": REQUIRED,
+    "extra_forbidden": "is unknown",
+    "string_pattern_mismatch": "must match {pattern}",
     "string_type": "must be a string",
     "string_too_short": "must not be empty",
     "string_too_long": "must be at most {max_length} characters",
@@ -91,7 +94,7 @@ def _decimal(value: Any) -> Any:
 
 
 def _random_when_negative(seed: Any) -> Any:
-    return None if str(seed).strip() == "-1" else seed
+    return None if seed == -1 or str(seed).strip() == "-1" else seed
 
 
 def _one_image(images: Any) -> Any:
@@ -300,6 +303,7 @@ class ImageRequest(BaseModel):
         what the model or the version does not allow.
         """
         limits = card.limits
+        width, height = self._size(card, dialect)
         seed = new_seed() if self.seed is None else self.seed
         return Job(
             id=new_job_id(),
@@ -313,8 +317,8 @@ class ImageRequest(BaseModel):
                 negative_prompt=self.negative_prompt or card.negative_prompt,
                 init_image=self.init_image,
                 mask_image=self.mask_image,
-                width=_side("width", self.width, card, dialect),
-                height=_side("height", self.height, card, dialect),
+                width=width,
+                height=height,
                 steps=min(self.num_inference_steps, limits.max_steps),
                 strength=card.strength(self.strength, masked=self.mask_image is not None),
                 guidance_scale=self.guidance_scale,
@@ -344,6 +348,15 @@ class ImageRequest(BaseModel):
         if self.mask_image is not None:
             return "mask"
         return "text" if self.init_image is None else "image"
+
+    def _size(self, card: ModelCard, dialect: Dialect) -> tuple[int | None, int | None]:
+        """Width and height; None: the init image decides. A text alone is square unless asked."""
+        width = _side("width", self.width, card, dialect)
+        height = _side("height", self.height, card, dialect)
+        if self.init_image is not None:
+            return width, height
+        own = min(card.limits.default_side, card.limits.max_side)
+        return width or height or own, height or width or own
 
     def _samples(self, card: ModelCard, dialect: Dialect) -> int:
         most = min(MOST_SAMPLES, card.limits.max_samples)
@@ -380,7 +393,7 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
         given = entry["input"]
         is_plain = isinstance(given, int | float | str)
         got = f", got {given!a}" if is_plain and _is_short(given) else ""
-        reasons.setdefault(str(entry["loc"][0]), []).append(f"{_reason(entry)}{got}")
+        reasons.setdefault(str(entry["loc"][0]), []).append(f"{reason(entry)}{got}")
     return reasons
 
 
@@ -405,12 +418,13 @@ def _is_short(given: float | str) -> bool:
     return len(given) <= SHOWN if isinstance(given, str) else abs(given) < 10**SHOWN
 
 
-def _reason(entry: ErrorDetails) -> str:
-    """What is wrong, to be read after the field's name."""
+def reason(entry: Mapping[str, Any]) -> str:
+    """What is wrong by one of pydantic's errors, to be read after the field's name."""
     kind = entry["type"]
     if kind in ("greater_than_equal", "less_than_equal") and entry["loc"][0] in BOUNDED:
         return BOUNDED[entry["loc"][0]]
     text = REASONS.get(kind) or REASONS.get(kind.partition("_")[0])
     if text is None:
-        return entry["msg"].removeprefix("Value error, ")
+        message: str = entry["msg"].removeprefix("Value error, ")
+        return message if kind == "value_error" else f"is invalid: {message}"
     return text.format(**entry.get("ctx", {}))

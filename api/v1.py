@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
@@ -23,6 +23,8 @@ def _names(field: str, info: FieldInfo) -> list[str]:
 
 NAMES = {name for field, info in ImageRequest.model_fields.items() for name in _names(field, info)}
 """Every field that a request may have."""
+Reason = Literal["its_turn_comes", "key_at_its_limit", "no_worker"]
+"""Why a job waits."""
 MOST_WARNINGS = 20
 SHOWN = 64
 """Characters of an unknown field's name that are repeated."""
@@ -116,12 +118,15 @@ def job_body(
 def queue_body(record: JobRecord, place: Place) -> dict[str, Any]:
     """Why a job waits, and for how long; without a worker nobody knows."""
     is_served = place.load.slots > 0
-    reason = "key_at_its_limit" if place.standing.is_held_back else "its_turn_comes"
     return {
         "position": place.ahead + 1,
-        "reason": reason if is_served else "no_worker",
+        "reason": _reason(place) if is_served else "no_worker",
         "eta": place.eta(record) if is_served else None,
     }
+
+
+def _reason(place: Place) -> Reason:
+    return "key_at_its_limit" if place.standing.is_held_back else "its_turn_comes"
 
 
 def progress_body(record: JobRecord) -> dict[str, int]:

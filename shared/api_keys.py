@@ -55,7 +55,11 @@ class NewKey(BaseModel):
 
     tenant: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     name: str = Field(default="", max_length=64, pattern=r"^[^\x00-\x1f]*$")
-    scopes: frozenset[Scope] = Field(default=frozenset({"submit", "read"}), min_length=1)
+    scopes: frozenset[Scope] = Field(
+        default=frozenset({"submit", "read"}),
+        min_length=1,
+        json_schema_extra={"uniqueItems": False},  # said twice is said once
+    )
     expires: str | None = Field(default=None, pattern=rf"^{AGE.pattern}$")
     """After how long: `90d`, `12h`, `30m`; None: never."""
 

@@ -118,7 +118,8 @@ class Params(Frozen):
     @property
     def work(self) -> float:
         """What it costs a device, in megapixel steps; a side that is not known counts as 512."""
-        return self.samples * self._pixels / 1e6 * max(1.0, self.steps * self.strength)
+        share = 1.0 if self.init_image is None else self.strength  # a text runs the whole schedule
+        return self.samples * self._pixels / 1e6 * max(1.0, self.steps * share)
 
     @property
     def size(self) -> str:

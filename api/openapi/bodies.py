@@ -146,6 +146,7 @@ class Done(TypedDict):
     messege: str
     cancelled: NotRequired[int]
     workers: NotRequired[int]
+    silent: NotRequired[list[str]]
 
 
 class Deleted(TypedDict):

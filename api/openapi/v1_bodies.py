@@ -6,6 +6,7 @@ from pydantic import JsonValue
 from typing_extensions import TypedDict
 
 from api.openapi.bodies import Meta, Progress
+from api.v1 import Reason
 
 
 class ErrorDetails(TypedDict):
@@ -36,7 +37,7 @@ class QueuePlace(TypedDict):
     """Why a job waits, and the seconds until it is done; None: nobody knows."""
 
     position: int
-    reason: Literal["its_turn_comes", "no_worker"]
+    reason: Reason
     eta: float | None
 
 

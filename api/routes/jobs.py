@@ -16,7 +16,7 @@ router = APIRouter(tags=["jobs"])
 
 JOB_ID = re.compile(r"[0-9]{1,16}")
 
-JobId = Annotated[str, Path(min_length=1, examples=[2459942952603423])]
+JobId = Annotated[str, Path(min_length=1, examples=["2459942952603423"])]
 
 Fetch = Callable[..., Awaitable[Any]]
 

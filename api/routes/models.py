@@ -1,11 +1,14 @@
 """What this deployment runs, as each version asks for it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
 
 from api.dependencies import Fields, FrontDoor, Reader
 from api.dialects import ENTERPRISE
+from api.door import Door
+from api.errors import REQUIRED, InvalidFields
 from shared.models import ModelCard
 from shared.schedulers import SCHEDULERS
 
@@ -24,7 +27,7 @@ async def get_all_models(_: Reader, door: FrontDoor) -> dict[str, Any]:
 
 async def verify_model(fields: Fields, _: Reader, door: FrontDoor) -> dict[str, Any]:
     """Whether a model can be asked for."""
-    card = door.card(fields.get("model_id"))
+    card = named_model(fields, door)
     return {"status": "success", "message": "Model is ready to use", **_shown(card)}
 
 
@@ -47,6 +50,13 @@ async def system_details(_: Reader, door: FrontDoor) -> dict[str, Any]:
         for pool, load in loads.items()
     }
     return {"status": "success", "message": "Operation completed successfully", "pools": pools}
+
+
+def named_model(fields: Mapping[str, Any], door: Door) -> ModelCard:
+    """The model that `model_id` names; raises InvalidFields without one, and UnknownModel."""
+    if "model_id" not in fields:
+        raise InvalidFields.of("model_id", REQUIRED)
+    return door.card(fields["model_id"])
 
 
 def _shown(card: ModelCard) -> dict[str, Any]:

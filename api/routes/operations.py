@@ -9,6 +9,7 @@ from api.dependencies import Admin, Fields, FrontDoor, Submitter
 from api.dialects import ENTERPRISE
 from api.door import Door
 from api.errors import Unavailable
+from api.routes.models import named_model
 from shared.ledger.orders import LiveWorker, What
 
 router = APIRouter(tags=["operations"])
@@ -50,7 +51,7 @@ async def load_model(fields: Fields, _: Admin, door: FrontDoor) -> dict[str, Any
     Only `model_id` is read, and it must be a model of this deployment: nothing is fetched. Needs
     the scope `admin`. `system_details` lists what is loaded.
     """
-    card = door.card(fields.get("model_id"))
+    card = named_model(fields, door)
     workers = [one for one in await door.orders.workers() if card.pool in one.pools]
     silent = await _order(door, "load", workers, model_id=card.model_id)
     return _done("model load started", silent=silent)

@@ -281,7 +281,7 @@ async def test_absent_has_three_spellings(client, request_body, absent):
     assert body["meta"]["W"] is None
 
 
-@pytest.mark.parametrize("seed", [-1, "-1", None])
+@pytest.mark.parametrize("seed", [-1, -1.0, "-1", None])
 async def test_without_a_seed_there_is_a_random_one(client, request_body, seed):
     seeds = {
         (await client.post(URL, json=request_body | {"seed": seed})).json()["meta"]["seed"]

@@ -92,6 +92,13 @@ async def test_a_model_that_is_not_listed_is_not_loaded(ask, worker):
     assert worker == []
 
 
+async def test_a_model_that_is_not_named_is_not_loaded(ask, worker):
+    status, body = await ask("load_model", url="https://example.com/new.ckpt")
+
+    assert (status, body["message"]) == (400, "model_id is required")
+    assert worker == []
+
+
 @pytest.mark.parametrize("path", ["restart_server", "clear_cache", "load_model"])
 async def test_without_a_worker_nothing_is_said_to_be_done(ask, path):
     status, body = await ask(path, model_id="demo")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.fuzz.run import fuzz
+from infra.fuzz.run import CUSTOMER, FOR_OPERATORS, OPERATOR, fuzz
 
 SEED = 20_261_122
 ONE_OF_A_KIND = (
@@ -14,16 +14,19 @@ ONE_OF_A_KIND = (
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("scopes", "phases", "options"),
     [
-        ("--phases", "examples"),
-        ("--phases", "coverage", "--include-path-regex", ONE_OF_A_KIND),
-        ("--phases", "fuzzing,stateful", "--max-examples", "3", "--include-path-regex", "^/v1/"),
+        (CUSTOMER, "examples", ()),
+        (CUSTOMER, "coverage", ("--include-path-regex", ONE_OF_A_KIND)),
+        (CUSTOMER, "fuzzing,stateful", ("--max-examples", "3", "--include-path-regex", "^/v1/")),
+        (OPERATOR, "examples,coverage", ("--include-path-regex", FOR_OPERATORS)),
     ],
-    ids=["every example", "every bound", "at random"],
+    ids=["every example", "every bound", "at random", "what operators do"],
 )
-def test_every_check_of_the_schema_holds(tmp_path, options):
-    ended = fuzz(tmp_path, ["--seed", str(SEED), "--no-shrink", *options])
+def test_every_check_of_the_schema_holds(tmp_path, scopes, phases, options):
+    asked = ["--seed", str(SEED), "--no-shrink", "--phases", phases, *options]
+
+    ended = fuzz(tmp_path, asked, scopes)
 
     assert ended.returncode == 0, ended.stdout
     assert " passed" in ended.stdout

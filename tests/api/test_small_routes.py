@@ -94,7 +94,7 @@ async def test_an_operator_sees_models_schedulers_and_queues(client, request_bod
     assert [m["model_id"] for m in (await ask("get_all_models"))["models"]] == ["demo"]
     assert (await ask("verify_model", model_id="demo"))["status"] == "success"
     assert (await ask("verify_model", model_id="no"))["message"] == "Model not found: no"
-    assert (await ask("verify_model"))["message"] == "Model not found: None"
+    assert (await ask("verify_model"))["message"] == "model_id is required"
     assert (await ask("schedulers_list"))["schedulers"] == list(SCHEDULERS)
     assert (await ask("system_details"))["pools"]["default"]["queue_num"] == 1
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.dependencies import HeaderAdmin, Json
 from api.errors import InvalidFields, NotFound
+from api.requests import reason
 from api.routes.v1.examples import KEY, TERMS, answers, json_body
 from shared.api_keys import KeyRecord, NewKey
 from shared.keyring import InTheFile, Keyring
@@ -35,11 +36,11 @@ File = Annotated[Tenants, Depends(_file)]
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,64}$", examples=["acme"])]
 
 
-def _parsed(model: type[M], fields: dict[str, Any]) -> M:
+def _parsed(model: type[M], fields: dict[str, Any], *, strict: bool = False) -> M:
     try:
-        return model.model_validate(fields)
+        return model.model_validate(fields, strict=strict)
     except ValidationError as error:
-        reasons = {str(e["loc"][0]): [f"is invalid: {e['msg']}"] for e in error.errors()}
+        reasons = {str(e["loc"][0]): [reason(e)] for e in error.errors()}
         raise InvalidFields(reasons) from None
 
 
@@ -63,7 +64,12 @@ async def put_tenant(
     tenant: Name, fields: Json, _: HeaderAdmin, keyring: Keys, file: File
 ) -> dict[str, Any]:
     """Give a tenant, new or not, these terms; what is left out is as usual."""
-    terms = _parsed(Terms, fields)
+    # JSON has one kind of number: 5.0 is whole.
+    typed = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in fields.items()
+    }
+    terms = _parsed(Terms, typed, strict=True)
     try:
         await keyring.set_terms(tenant, terms, file)
     except InTheFile:

@@ -106,6 +106,12 @@ def answers(*codes: str, **shown: Any) -> Answers:
 
 
 def json_body(example: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """A body that a route reads itself, as OpenAPI describes it."""
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    """A body that a route reads itself, as OpenAPI describes it; null there means absent."""
+    needed = schema.get("required", [])
+    properties = {
+        name: each if name in needed else {"anyOf": [each, {"type": "null"}]}
+        for name, each in schema["properties"].items()
+    }
+    media = {"schema": schema | {"properties": properties}, "example": example}
+    content = {"application/json": media}
+    return {"requestBody": {"required": bool(needed), "content": content}}

@@ -51,6 +51,14 @@ def test_every_request_has_an_example_that_fits(document):
             assert fits(media["example"], media["schema"], document), name
 
 
+def test_the_examples_of_parameters_fit(document):
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            examples = parameter["schema"].get("examples", []) + parameter.get("examples", [])
+            for example in examples:
+                assert fits(example, parameter["schema"], document), (name, parameter["name"])
+
+
 def test_every_operation_below_a_key_says_where_it_goes_and_how_it_is_refused(document):
     for name, operation in operations(document):
         if "/api/" in name or ("/v1/" in name and "/v1/errors/" not in name):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import jsonschema_rs
 import pytest
 
 from shared.tenants import Entry, Tenants
@@ -75,6 +76,20 @@ async def test_a_tenant_gets_terms_and_its_keys_go_with_it(operator):
     assert (await operator.get("/admin/tenants")).json()["tenants"] == listed[:2]
 
 
+@pytest.mark.parametrize(
+    ("terms", "status"),
+    [
+        ({}, 200),
+        ({"most_live": 5.0, "weight": 2, "most_running": None, "errors_as_200": True}, 200),
+        ({"errors_as_200": 0}, 400),
+        ({"most_live": "5"}, 400),
+        ({"weight": True}, 400),
+    ],
+)
+async def test_terms_are_read_as_they_are_typed(operator, terms, status):
+    assert (await operator.put("/admin/tenants/carol", json=terms)).status_code == status
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 async def test_tenants_of_the_file_are_changed_there(operator, method):
     answer = await operator.request(method, "/admin/tenants/bob", json={"weight": 3})
@@ -83,10 +98,13 @@ async def test_tenants_of_the_file_are_changed_there(operator, method):
     assert "keys file" in answer.json()["error"]["message"]
 
 
-async def test_a_job_says_that_its_keys_limit_holds_it_back(operator, worker):
+async def test_a_job_says_that_its_keys_limit_holds_it_back(app, operator, worker):
+    documented = jsonschema_rs.validator_for(app.openapi()["components"]["schemas"]["QueuePlace"])
+
     jobs = [(await operator.post("/text2img", json={"prompt": "a"})).json() for _ in range(2)]
 
     assert [job["queue"]["reason"] for job in jobs] == ["its_turn_comes", "key_at_its_limit"]
+    assert [job["queue"] for job in jobs if not documented.is_valid(job["queue"])] == []
 
 
 async def test_when_devices_are_behind_new_jobs_are_refused_and_old_ones_can_be_read(

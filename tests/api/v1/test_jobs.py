@@ -143,11 +143,21 @@ async def _page(client, **params) -> dict:
     return (await client.get("/jobs", params=asked)).json()
 
 
-@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 101}, {"cursor": "x"}])
-async def test_a_page_that_cannot_be_is_refused(alice, params):
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"limit": 0}, "must be at least 1"),
+        ({"limit": 101}, "must be at most 100"),
+        ({"cursor": "x"}, "must be a whole number"),
+    ],
+)
+async def test_a_page_that_cannot_be_is_refused(alice, params, reason):
     answer = await alice.get("/jobs", params=params)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(params)))
+    (param,) = params
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param)
+    assert error["message"] == f"{param} {reason}"
 
 
 @pytest.fixture
