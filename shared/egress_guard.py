@@ -17,13 +17,6 @@ MAX_URL = 2048
 """Characters, after percent-encoding."""
 DEFAULT_PORTS = {"https": 443, "http": 80}
 HOST_NAME = re.compile(r"[a-z0-9_][a-z0-9._-]{0,252}")
-PLAIN = re.compile(
-    r"(https?)://((?:[a-z0-9-]+\.)+[a-z]+)(?:(?:/[A-Za-z0-9_-]+)+(?:\.[A-Za-z0-9]+)?)?"
-)
-"""Addresses that are their own normal form, as most are: no port, query, escape or dots between.
-
-Their hosts are names: no address ends with a label of letters alone.
-"""
 
 
 def _networks(text: str) -> list[Network]:
@@ -78,37 +71,25 @@ class Guard:
 
     def check_url(self, url: httpx.URL) -> None:
         """All that can be said without resolving the name; raises `Refused`."""
-        self._check_scheme(url.scheme)
+        if url.scheme not in (DEFAULT_PORTS if self.allow_http else ("https",)):
+            raise Refused("scheme not allowed")
         if url.userinfo:
             raise Refused("credentials in the URL")
         if len(str(url)) > MAX_URL:
             raise Refused("URL too long")
         self._check_host(url.raw_host.decode("ascii"), port_of(url))
 
-    def check_plain(self, scheme: str, host: str) -> None:
-        """The same of an address that is `PLAIN`."""
-        self._check_scheme(scheme)
-        self._check_name(host, DEFAULT_PORTS[scheme])
-
-    def _check_scheme(self, scheme: str) -> None:
-        if scheme not in (DEFAULT_PORTS if self.allow_http else ("https",)):
-            raise Refused("scheme not allowed")
-
     def _check_host(self, host: str, port: int) -> None:
         if port not in range(1, 2**16):
             raise Refused("port not allowed")
         address = literal(host)
-        if address is None:
-            self._check_name(host, port)
-        elif not self.proxy:
-            self.check_answers(host, port, [str(address)])
-
-    def _check_name(self, host: str, port: int) -> None:
-        if not HOST_NAME.fullmatch(host):
+        if address is None and not HOST_NAME.fullmatch(host):
             raise Refused("not a valid URL")
         if self.proxy:
             return
-        if host not in self.hosts and not self.networks:
+        if address:
+            self.check_answers(host, port, [str(address)])
+        elif host not in self.hosts and not self.networks:
             # With allowed networks, only the resolver knows whether the name leads into one.
             self._check_port(port)
             if f".{host.removesuffix('.')}".endswith(".localhost"):
@@ -141,9 +122,6 @@ def check_url(url: str, guard: Guard) -> str:
     """The URL as it will be asked for; raises `Refused` for all that needs no resolver to see."""
     if len(url) > MAX_URL:
         raise Refused("URL too long")
-    if plain := PLAIN.fullmatch(url):  # the parser would take longer than all other checks
-        guard.check_plain(plain[1], plain[2])
-        return url
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):  # the latter for half of a surrogate pair
