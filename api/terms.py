@@ -32,10 +32,11 @@ class Place:
 
     def expectation(self, record: JobRecord) -> Expectation:
         """When it is done, as far as anybody can tell."""
-        work = record.job.params.work
+        work, size = record.job.params.work, record.job.params.size
         if record.state is JobState.RUNNING:
-            return self.load.during(work, done=record.step / record.steps if record.steps else 0)
-        return self.load.before(self.standing.turns, work, rounds=self.standing.rounds)
+            done = record.step / record.steps if record.steps else 0
+            return self.load.during(work, done, size=size)
+        return self.load.before(self.standing.turns, work, size=size, rounds=self.standing.rounds)
 
     def eta(self, record: JobRecord) -> float:
         """Seconds until it is done, an upper bound."""

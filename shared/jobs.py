@@ -1,5 +1,6 @@
 """Job, its parameters, its states and its result: the words everyone uses."""
 
+import math
 import secrets
 import uuid
 from enum import StrEnum
@@ -117,9 +118,17 @@ class Params(Frozen):
     @property
     def work(self) -> float:
         """What it costs a device, in megapixel steps; a side that is not known counts as 512."""
-        megapixels = (self.width or 512) * (self.height or 512) / 1e6
         share = 1.0 if self.init_image is None else self.strength  # a text runs the whole schedule
-        return self.samples * megapixels * max(1.0, self.steps * share)
+        return self.samples * self._pixels / 1e6 * max(1.0, self.steps * share)
+
+    @property
+    def size(self) -> str:
+        """Of a picture: pixels as the nearest power of two, since few sizes can be told apart."""
+        return str(round(math.log2(self._pixels)))
+
+    @property
+    def _pixels(self) -> int:
+        return (self.width or 512) * (self.height or 512)
 
 
 class Job(Frozen):

@@ -16,7 +16,8 @@ from infra.local import Stack
 
 HELD, FACTOR = 0.95, 3.0
 """The share of jobs that must be done by their eta, and how far the median eta may be off."""
-STEP_TIME = "0.02"
+DEVICE = {"IMG2IMG_STEP_TIME": "0.008", "IMG2IMG_FULL_AT": "2", "IMG2IMG_ROW_SIDE": "512"}
+SIDES = (256, 512, 768)
 TENANTS = ("alice", "bob", "carol")
 PATIENCE = 300
 """Seconds for any one job."""
@@ -35,7 +36,7 @@ def measure(effort: Effort, watch: Watch) -> Finding:
         watch(done / 2, f"{workers} workers")
         names = ("simulated", "simulated-2")[:workers]
         keys = ",".join(f"{tenant}=key-of-{tenant}" for tenant in TENANTS)
-        settings = {"IMG2IMG_STEP_TIME": STEP_TIME, "IMG2IMG_API_KEYS": keys}
+        settings = DEVICE | {"IMG2IMG_API_KEYS": keys}
         with (
             tempfile.TemporaryDirectory() as folder,
             Stack(folder, port=0, env=settings, processes=("redis", "s3", *names, "courier", "api"))
@@ -70,7 +71,7 @@ def _measure(client: httpx.Client, callers: ThreadPoolExecutor, count: int) -> d
 
 
 def _request(draw: random.Random) -> dict[str, Any]:
-    side = draw.choice((64, 128, 256))
+    side = draw.choice(SIDES)
     return {
         "key": f"key-of-{draw.choice(TENANTS)}",
         "prompt": "a cat",

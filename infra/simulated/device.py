@@ -38,6 +38,13 @@ class Simulated(BaseSettings):
     """Of one denoiser call while the device is not full; from then on it grows with the rows."""
     full_at: int = 2
     """Rows from which on a call takes longer."""
+    row_side: int = 0
+    """Pixels a side of such a row, larger ones count for more; 0: all count the same."""
+
+    def takes(self, rows: int, pixels: int) -> float:
+        """Seconds of a call."""
+        full = self.full_at * (self.row_side**2 / pixels if self.row_side else 1)
+        return self.step_time.total_seconds() * max(1, rows / full)
 
 
 class CountingModel:
@@ -59,7 +66,7 @@ class CountingModel:
         """One forward: it takes its time, and whoever asks for a fault gets it."""
         for sample in samples:
             _fail_as_asked(sample)
-        time.sleep(self._device.step_time.total_seconds() * max(1, rows / self._device.full_at))
+        time.sleep(self._device.takes(rows, samples[0].height * samples[0].width))
         return [1] * len(samples)
 
     def warm_up(self, sample: Sample, rows: int) -> list[Any]:

@@ -85,8 +85,9 @@ class Attempts:
         return self._end(attempt, JobState.FAILED, "failure", failure.model_dump_json())
 
     def _end(self, attempt: Attempt, state: JobState, field: str, payload: str) -> bool:
-        keep = self._keep(temp=attempt.job.params.temp)
-        ending = (state, field, payload, round(keep.total_seconds() * 1000))
+        params = attempt.job.params
+        keep = round(self._keep(temp=params.temp).total_seconds() * 1000)
+        ending = (state, field, payload, keep, params.size)
         return bool(self._finish(args=[self._settings, *_key(attempt), *ending]) == 1)
 
     def hand_back(

@@ -6,13 +6,14 @@ while others wait the ends show how much a worker gets done.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
 LEAST = 1.0
 """Seconds: no eta is shorter."""
-FIRST_BOUND = 2.0
+FIRST_BOUND = 2.3
 """Before the first job has shown how far an expectation may be off."""
 SPREAD = 0.1
 """Jobs whose work differs less, relative to its mean, do not show what more of it takes."""
@@ -41,9 +42,13 @@ class Service:
     """Seconds between the ends of two jobs at one worker, or since the later of them began."""
 
     @classmethod
-    def read(cls, fields: Mapping[str, str]) -> Self:
-        """From the hash that `finish.lua` keeps."""
-        return cls(**{name: float(value) for name, value in fields.items()})
+    def read(cls, kind: Kind, fields: Mapping[str, str]) -> dict[str, Self]:
+        """From the hash that `finish.lua` keeps: all jobs of the kind, and those of each size."""
+        sums: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        for name, value in fields.items():
+            measure, _, size = name.partition(":")
+            sums[_of_size(kind, size)][measure] = float(value)
+        return {name: cls(**measures) for name, measures in sums.items()}
 
     @property
     def mean_work(self) -> float:
@@ -79,8 +84,8 @@ class Expectation:
     """When a job ends, as far as anybody can tell."""
 
     seconds: float
-    kind: Kind
-    """What it stands on."""
+    of: str
+    """What it stands on: a kind, and mostly a size."""
     bound: float
 
     @property
@@ -102,17 +107,19 @@ class Load:
     """Those that live."""
     slots: int = 0
     """Jobs that they run at a time."""
-    services: Mapping[Kind, Service] = field(default_factory=dict)
-    """Those that were measured."""
+    services: Mapping[str, Service] = field(default_factory=dict)
+    """Those that were measured, by kind, and by kind and size."""
     bounds: Mapping[str, float] = field(default_factory=dict)
-    """By kind: so many times its expectation hardly any job takes."""
+    """Likewise: so many times its expectation hardly any job takes."""
 
     @property
     def seconds(self) -> float | None:
         """What a job takes, on average; None before the first one."""
         return self._service("busy").mean if self.services else None
 
-    def before(self, turns: int, work: float | None = None, *, rounds: float = 0.0) -> Expectation:
+    def before(
+        self, turns: int, work: float | None = None, *, size: str = "", rounds: float = 0.0
+    ) -> Expectation:
         """Of a job that waits, with `turns` others before it; work None: as much as the mean.
 
         It begins when enough of those before it have ended, and `rounds` of its own tenant's.
@@ -120,25 +127,29 @@ class Load:
         ends = max(0, turns + 1 + min(self.running, self.slots) - max(1, self.slots))
         # Where others run, more may come before it ends.
         kind: Kind = "busy" if ends or self.running else "calm"
-        service, drained = self._service(kind), self.services.get("busy")
         usual = self.backlog / self.waiting if self.waiting and self.backlog > 0 else None
-        other = service.takes(usual or service.mean_work)
+        others, drained = self._service(kind), self.services.get("busy")
+        other = others.takes(usual or others.mean_work)
         each = other * (drained.share if drained else 1.0)
         begins = max(ends * each / max(1, self.workers), rounds * other)
-        own = service.takes(service.mean_work if work is None else work)
-        return self._expectation(begins + own, kind)
+        own = self._service(kind, size)
+        own_seconds = own.takes(own.mean_work if work is None else work)
+        return self._expectation(begins + own_seconds, kind, size)
 
-    def during(self, work: float, done: float) -> Expectation:
+    def during(self, work: float, done: float, *, size: str = "") -> Expectation:
         """Of a job that runs and has so much of its steps, 0 to 1, behind it."""
-        kind: Kind = "busy" if self.waiting else self._company(self.running)
-        return self._expectation(self._service(kind).takes(work * (1 - done)), kind)
+        shared = self.running >= max(1, self.workers)
+        kind: Kind = "busy" if self.waiting else "shared" if shared else "calm"
+        return self._expectation(self._service(kind, size).takes(work * (1 - done)), kind, size)
 
-    def _company(self, others: int) -> Kind:
-        return "shared" if others >= max(1, self.workers) else "calm"
+    def _service(self, kind: Kind, size: str = "") -> Service:
+        names = [name for near in NEAREST[kind] for name in (_of_size(near, size), near)]
+        return next((self.services[name] for name in names if name in self.services), UNKNOWN)
 
-    def _service(self, kind: Kind) -> Service:
-        measured = (self.services[near] for near in NEAREST[kind] if near in self.services)
-        return next(measured, UNKNOWN)
+    def _expectation(self, seconds: float, kind: Kind, size: str) -> Expectation:
+        of = _of_size(kind, size)
+        return Expectation(seconds, of, self.bounds.get(of, FIRST_BOUND))
 
-    def _expectation(self, seconds: float, kind: Kind) -> Expectation:
-        return Expectation(seconds, kind, self.bounds.get(kind, FIRST_BOUND))
+
+def _of_size(kind: Kind, size: str) -> str:
+    return f"{kind}:{size}" if size else kind

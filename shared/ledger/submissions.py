@@ -265,17 +265,17 @@ class Submissions:
             workers=len(slots),
             slots=sum(slots),
             services={
-                kind: Service.read(fields)
+                name: service
                 for kind, fields in zip(KINDS, measured, strict=True)
-                if fields
+                for name, service in Service.read(kind, fields).items()
             },
-            bounds={kind: float(bound) for kind, bound in bounds.items()},
+            bounds={name: float(bound) for name, bound in bounds.items()},
         )
 
     async def expect(self, job_id: int, expectation: Expectation) -> None:
         """Remember what the caller is told first; how it comes out makes later ones better."""
         milliseconds = max(1, round(expectation.seconds * 1000))
-        await self._expect(args=[self._settings, job_id, milliseconds, expectation.kind])
+        await self._expect(args=[self._settings, job_id, milliseconds, expectation.of])
 
 
 def _milliseconds(time: timedelta | None) -> int | str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from worker.gpu.samples import Batch, BatchKey, Sample
 
+LEAST = 2 * 512 * 512
+"""Pixel rows of a guided image: with less a step takes no less time, since no device is full."""
+
 
 @dataclass(eq=False, slots=True)
 class Queue:
@@ -104,7 +107,7 @@ class Batcher:
     def _cost(self, queue: Queue) -> int:
         key = queue.key
         rows = min(len(queue.samples), self._cap(key))
-        return rows * (1 + key.guided) * (1 + key.context) * key.height * key.width
+        return max(LEAST, rows * (1 + key.guided) * (1 + key.context) * key.height * key.width)
 
     def _close(self, queue: Queue) -> None:
         del self._queues[queue.key]

@@ -1,5 +1,5 @@
 -- Remember what a caller is told first about a job's end, to learn from how it comes out.
--- ARGV: settings, id, milliseconds expected, what they stand on ('calm', 'shared' or 'busy')
+-- ARGV: settings, id, milliseconds expected, what they stand on ('busy:18': a kind and a size)
 
 local key = 'job:' .. ARGV[2]
 local state = redis.call('HGET', key, 'state')

@@ -1,23 +1,27 @@
 -- End a job, if this attempt still holds it: exactly one attempt wins.
 -- ARGV: settings, id, generation, owner, state, field ('result' or 'failure'), payload,
---       milliseconds to keep the record
+--       milliseconds to keep the record, size of its pictures
 -- Returns 1 when this attempt ended the job, 0 when it was stale.
 
 local FADES = 0.98 -- what a measure keeps when the next job comes
-local STEP, KEEPS, FIRST_BOUND, LEAST, MOST = 0.2, 0.97, 2, 2, 8
+local STEP, KEEPS, FIRST_BOUND, LEAST, MOST = 0.2, 0.97, 2.3, 2.3, 8
 
-local id, generation, owner, state, field, payload, keep =
-  ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local id, generation, owner, state, field, payload, keep, size =
+  ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local key = 'job:' .. id
 
--- Sums that fade, see estimates.py.
+-- Sums that fade, of all jobs and of those of the size, see estimates.py.
 local function count(service, sample)
-  local names, sums = {}, {}
-  for name in pairs(sample) do names[#names + 1] = name end
+  local names, added, sums = {}, {}, {}
+  for name, value in pairs(sample) do
+    for _, field in ipairs({name, name .. ':' .. size}) do
+      names[#names + 1], added[#added + 1] = field, value
+    end
+  end
   local old = redis.call('HMGET', service, unpack(names))
   for index, name in ipairs(names) do
     sums[#sums + 1] = name
-    sums[#sums + 1] = (tonumber(old[index]) or 0) * FADES + sample[name]
+    sums[#sums + 1] = (tonumber(old[index]) or 0) * FADES + added[index]
   end
   redis.call('HSET', service, unpack(sums))
 end

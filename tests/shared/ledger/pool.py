@@ -42,26 +42,32 @@ class Running:
 
 @dataclass
 class Worker:
-    """One device: a step for one size of picture after the other, oldest samples first."""
+    """One device: sizes of picture share its time, and in a step the oldest samples go first."""
 
     name: str
     claimed: int = 0
     jobs: list[Running] = field(default_factory=list)
-    last: int = 0
+    spent: dict[int, float] = field(default_factory=dict)
+    """Seconds that each size has had so far."""
     is_stepping: bool = False
 
     def step(self) -> tuple[float, list[Running]]:
         """Take one; the seconds it took and the jobs that it ended."""
-        sizes = sorted({_size(job) for job in self.jobs})
-        self.last = next((size for size in sizes if size > self.last), sizes[0])
+        most = max(self.spent.values(), default=0.0)
+        self.spent = {
+            size: self.spent.get(size, most) for size in {_size(job) for job in self.jobs}
+        }
+        turn = min(sorted(self.spent), key=self.spent.__getitem__)
         rows = 0
         for job in self.jobs:
-            if _size(job) == self.last:
+            if _size(job) == turn:
                 taken = [left > 0 and (rows := rows + 1) <= BATCH for left in job.left]
                 job.left = [left - took for left, took in zip(job.left, taken, strict=True)]
         ended = [job for job in self.jobs if not any(job.left)]
         self.jobs = [job for job in self.jobs if any(job.left)]
-        return STEP * (self.last / 512) ** 2 * max(1, min(rows, BATCH) / 2), ended
+        seconds = STEP * max(1, min(rows, BATCH) / 2 * (turn / 512) ** 2)
+        self.spent[turn] += seconds
+        return seconds, ended
 
 
 class Pool:

@@ -4,7 +4,7 @@ import pytest
 
 from shared.config import Settings
 from shared.ledger.attempts import Attempts, WorkerRecord
-from shared.ledger.estimates import Expectation
+from shared.ledger.estimates import FIRST_BOUND, Expectation
 from tests.jobs import FAILURE, RESULT, make_job
 
 pytestmark = pytest.mark.anyio
@@ -157,4 +157,5 @@ async def test_a_job_that_succeeds_is_measured_and_what_was_expected_of_it_is_ju
     load = await ledger.submissions.load("default")
     assert load.seconds == pytest.approx(30, abs=5)
     assert load.services["calm"].work == pytest.approx(attempt.job.params.work)
-    assert load.bounds["calm"] > 2
+    assert load.services[f"calm:{attempt.job.params.size}"] == load.services["calm"]
+    assert load.bounds["calm"] > FIRST_BOUND

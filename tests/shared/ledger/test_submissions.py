@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
@@ -162,19 +162,29 @@ def test_a_job_takes_what_others_of_its_size_took(work, seconds):
 
 
 @pytest.mark.parametrize(
-    ("load", "turns", "eta"),
+    ("load", "turns", "seconds"),
     [
-        (Load(waiting=0), 1, 40.0),
-        (Load(0, workers=1, slots=4, services={"calm": SERVICE}), 0, 8.0),
-        (Load(9, 18, 4, workers=1, slots=4, services={"busy": SERVICE}), 8, 26.0),
-        (Load(9, 54, 4, workers=1, slots=4, services={"busy": SERVICE}), 8, 62.0),
-        (Load(9, 54, 8, workers=2, slots=8, services={"busy": SERVICE}), 8, 35.0),
-        (Load(0, workers=1, slots=4, services={"calm": SERVICE}, bounds={"calm": 3}), 0, 12.0),
+        (Load(waiting=0), 1, 20.0),
+        (Load(0, workers=1, slots=4, services={"calm": SERVICE}), 0, 4.0),
+        (Load(9, 18, 4, workers=1, slots=4, services={"busy": SERVICE}), 8, 13.0),
+        (Load(9, 54, 4, workers=1, slots=4, services={"busy": SERVICE}), 8, 31.0),
+        (Load(9, 54, 8, workers=2, slots=8, services={"busy": SERVICE}), 8, 17.5),
     ],
-    ids=["unknown", "alone", "queue", "large ones before it", "two workers", "learned"],
+    ids=["unknown", "alone", "queue", "large ones before it", "two workers"],
 )
-def test_the_eta_grows_with_what_is_ahead_and_with_the_work_itself(load, turns, eta):
-    assert load.before(turns, work=2).eta == eta
+def test_a_job_is_expected_later_with_what_is_ahead_and_with_its_own_work(load, turns, seconds):
+    assert load.before(turns, work=2).seconds == seconds
+
+
+def test_the_eta_is_as_far_off_as_was_learned_for_its_size():
+    fields = {
+        f"{name}{size}": value for name, value in asdict(SERVICE).items() for size in ("", ":18")
+    }
+    services = Service.read("calm", fields | {"seconds:18": 16})
+    load = Load(0, workers=1, slots=4, services=services, bounds={"calm:18": 3, "calm:20": 4})
+
+    assert load.before(0, work=2, size="18").eta == 3 * 8
+    assert load.before(0, work=2, size="20").eta == 4 * 4
 
 
 async def test_tenants_take_turns_so_a_newcomer_is_not_behind_a_long_lane(ledger):

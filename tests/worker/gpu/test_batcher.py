@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.worker.gpu.fakes import make_sample
-from worker.gpu.batcher import Batcher
+from worker.gpu.batcher import LEAST, Batcher
 from worker.gpu.samples import Batch, BatchKey, Sample
 
 CAP = 3
-SIDES = (64, 128, 256)
+SIDES = (64, 512, 1024)
 
 
 def make_batcher(cap: int = CAP) -> Batcher:
@@ -20,7 +20,7 @@ def make_batcher(cap: int = CAP) -> Batcher:
 
 
 def cost(key: BatchKey, samples: int) -> int:
-    return samples * (1 + key.guided) * (1 + key.context) * key.height * key.width
+    return max(LEAST, samples * (1 + key.guided) * (1 + key.context) * key.height * key.width)
 
 
 def run_to_end(
@@ -129,7 +129,16 @@ def test_keys_get_the_same_device_time_whatever_their_size_and_context(shapes):
     assert max(spent.values()) - min(spent.values()) <= 2 * dearest
 
 
-@pytest.mark.parametrize(("old", "new"), [(64, 256), (256, 64)])
+def test_images_too_small_to_fill_a_device_take_as_many_steps_as_each_other():
+    batcher = make_batcher()
+    batcher.add([make_sample(side=64), make_sample(side=256)])
+
+    sides = [batcher.next_batch().key.height for _ in range(4)]
+
+    assert sides == [64, 256, 64, 256]
+
+
+@pytest.mark.parametrize(("old", "new"), [(64, 1024), (1024, 64)])
 def test_a_newcomer_of_another_size_waits_for_no_more_than_the_turn_that_is_running(old, new):
     batcher = make_batcher()
     batcher.add([make_sample(side=old)])
