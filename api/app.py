@@ -17,6 +17,7 @@ from api.config import ApiSettings
 from api.dependencies import ByField, ByHeader
 from api.direct import Shortcut
 from api.door import Door
+from api.edge import Edge
 from api.enhance import read_styles
 from api.fields import Room
 from api.openapi.document import document
@@ -40,6 +41,7 @@ from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.events import end, finished
 from shared.ledger.orders import Orders
+from shared.ledger.pauses import Pauses
 from shared.ledger.submissions import Submissions
 from shared.log import set_up_logging
 from shared.models import ModelCard, Registry
@@ -71,6 +73,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         submissions=Submissions(redis, settings),
         deliveries=Deliveries(redis, settings),
         orders=Orders(redis),
+        pauses=Pauses(redis, settings),
         waiting=Waiting(),
         store=store,
         guard=Guard.from_settings(settings),
@@ -110,6 +113,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     # Bodies of callers whose key is not known yet are in the lobby: they cannot fill the room.
     app.state.lobby = Room(settings.body_memory // 4)
     app.state.room = Room(settings.body_memory - settings.body_memory // 4)
+    refusals.install(app, settings)  # first, so that its answers have the headers of the rest
     if settings.cors_origins:
         # Without credentials: a key is in the request itself, no cookie speaks for anyone.
         origins = [origin.strip() for origin in settings.cors_origins.split(",")]
@@ -120,7 +124,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Location", "Retry-After", "X-Request-Id"],
         )
-    refusals.install(app, settings)
+    app.add_middleware(Edge)
     every = (images, checks, jobs, deletions, uploads, models, operations, health, absent, v1)
     for routes in every:
         app.include_router(routes.router)

@@ -29,6 +29,7 @@ from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
+from shared.ledger.pauses import Pauses
 from shared.ledger.places import Standing, read_load, read_standing
 from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
 from shared.models import ModelCard, Registry
@@ -56,6 +57,7 @@ class Door:
     submissions: Submissions
     deliveries: Deliveries
     orders: Orders
+    pauses: Pauses
     waiting: Waiting
     store: ObjectStore
     guard: Guard
@@ -101,8 +103,9 @@ class Door:
             else:
                 record = await self._wait(receipt.job_id, tenant, seconds)
                 place = await self.place(record)
-            # What a tenant's own limit holds back says nothing of how others come out.
-            if not record.state.is_final and tenant.most_running is None:
+            # What its tenant's limit or an operator holds back says nothing of how others come out.
+            is_free = tenant.most_running is None and not place.load.is_paused
+            if not record.state.is_final and is_free:
                 with suppress(RedisError):
                     await self.submissions.expect(record.job.id, place.expectation(record))
             return record, place

@@ -1,11 +1,14 @@
 """What holds for every request and every answer, whatever is asked."""
 
+import logging
 from collections.abc import Callable
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError, HeadTooLarge
+from api.errors import ApiError, Fault, HeadTooLarge
+
+log = logging.getLogger(__name__)
 
 MOST_HEAD = 64 * 2**10
 """Bytes of an address and its headers: what servers commonly take."""
@@ -15,11 +18,10 @@ UNLESS_SAID = {"Cache-Control": "no-store"}
 
 
 class Edge:
-    """ASGI middleware: the same headers on every answer, and no endless heads."""
+    """ASGI middleware: the same headers on every answer."""
 
-    def __init__(self, app: ASGIApp, answer: Callable[[Request, ApiError], Response]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -29,11 +31,41 @@ class Edge:
                 message["headers"] = [*message["headers"], *_missing(message["headers"])]
             await send(message)
 
+        await self._app(scope, receive, send_with_headers)
+
+
+class Backstop:
+    """ASGI middleware: no endless heads, and an answer whatever breaks behind it.
+
+    The framework's own answer to a fault would go out past the other middleware.
+    """
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Request, ApiError], Response]) -> None:
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        async def refuse(error: ApiError) -> None:
+            await self._answer(Request(scope), error)(scope, receive, send)
+
         if scope["type"] == "http" and _head(scope) > MOST_HEAD:
-            refusal = self._answer(Request(scope), HeadTooLarge(MOST_HEAD))
-            await refusal(scope, receive, send_with_headers)
-        else:
-            await self._app(scope, receive, send_with_headers)
+            await refuse(HeadTooLarge(MOST_HEAD))
+            return
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            log.error("unexpected error", exc_info=error)
+            await refuse(Fault("Internal server error. Please try again."))
 
 
 def _head(scope: Scope) -> int:

@@ -14,8 +14,8 @@ from starlette.routing import Match
 
 from api.config import ApiSettings
 from api.dialects import V1, dialect_of
-from api.edge import ALWAYS, UNLESS_SAID, Edge
-from api.errors import ApiError, Fault, InvalidFields, Unavailable, always_200
+from api.edge import Backstop
+from api.errors import ApiError, InvalidFields, Unavailable, always_200
 from api.requests import reason
 from shared.object_store import STORE_ERRORS
 
@@ -26,8 +26,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 def install(app: FastAPI, settings: ApiSettings) -> None:
     """Answer every refusal and every fault with a body of the public API, or of our own."""
-    app.add_middleware(Edge, answer=partial(_answer, settings=settings))
     answer = partial(_answer, settings=settings)
+    app.add_middleware(Backstop, answer=answer)
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
@@ -52,18 +52,11 @@ def install(app: FastAPI, settings: ApiSettings) -> None:
         reasons = {str(e["loc"][-1]): [reason(e)] for e in error.errors()}
         return answer(request, InvalidFields(reasons))
 
-    async def fault(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error", exc_info=error)
-        response = answer(request, Fault("Internal server error. Please try again."))
-        response.headers.update(ALWAYS | UNLESS_SAID)  # it goes out past all middleware
-        return response
-
     app.add_exception_handler(ApiError, refused)
     for kind in (RedisError, *STORE_ERRORS):
         app.add_exception_handler(kind, away)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, fault)
 
 
 def _allowed(request: Request) -> list[str]:

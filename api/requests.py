@@ -159,7 +159,6 @@ def _as_text(number: Any) -> Any:
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Decimal = Annotated[float, BeforeValidator(_decimal)]
-Side = Annotated[Whole, Field(ge=1, le=8192)]
 Listed = Annotated[str | None, Field(max_length=1000), BeforeValidator(_joined)]
 
 
@@ -179,12 +178,12 @@ class ImageRequest(BaseModel):
         str | None, Field(min_length=1, description="Same forms; white is repainted, black is kept")
     ] = None
     negative_prompt: Annotated[Text | None, Field(description="What to avoid")] = None
-    width: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
+    width: Annotated[Whole | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
         None
     )
-    height: Annotated[Side | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
-        None
-    )
+    height: Annotated[
+        Whole | None, Field(description="Pixels, rounded down to a multiple of 8")
+    ] = None
     samples: Annotated[Whole, Field(description="Images, 1 to 4; more counts as 4")] = 1
     num_inference_steps: Annotated[
         Whole,
@@ -380,7 +379,7 @@ def _side(name: str, pixels: int | None, card: ModelCard, dialect: Dialect) -> i
     limits = card.limits
     if not limits.min_side <= pixels <= limits.max_side:
         allowed = f"between {limits.min_side} and {limits.max_side}"
-        raise InvalidFields.of(name, f"must be {allowed}, got {pixels}")
+        raise InvalidFields.of(name, f"must be {allowed}{_got(pixels)}")
     if dialect.is_modern and pixels % limits.multiple:
         raise InvalidFields.of(name, f"must be divisible by {limits.multiple}, got {pixels}")
     return pixels - pixels % limits.multiple
@@ -390,10 +389,8 @@ def _explain(error: ValidationError) -> dict[str, list[str]]:
     """Field -> reasons; long values and anything but a plain value are not repeated."""
     reasons: dict[str, list[str]] = {}
     for entry in error.errors(include_url=False):
-        given = entry["input"]
-        is_plain = isinstance(given, int | float | str)
-        got = f", got {given!a}" if is_plain and _is_short(given) else ""
-        reasons.setdefault(str(entry["loc"][0]), []).append(f"{reason(entry)}{got}")
+        text = reason(entry) + _got(entry["input"])
+        reasons.setdefault(str(entry["loc"][0]), []).append(text)
     return reasons
 
 
@@ -411,6 +408,11 @@ def _bounded() -> dict[str | int, str]:
 
 
 BOUNDED = _bounded()
+
+
+def _got(given: Any) -> str:
+    is_plain = isinstance(given, int | float | str)
+    return f", got {given!a}" if is_plain and _is_short(given) else ""
 
 
 def _is_short(given: float | str) -> bool:

@@ -23,8 +23,9 @@ def _names(field: str, info: FieldInfo) -> list[str]:
 
 NAMES = {name for field, info in ImageRequest.model_fields.items() for name in _names(field, info)}
 """Every field that a request may have."""
-Reason = Literal["its_turn_comes", "key_at_its_limit", "no_worker"]
+Reason = Literal["its_turn_comes", "key_at_its_limit", "no_worker", "queue_paused", "loading_model"]
 """Why a job waits."""
+UNTIL_WHEN_NOBODY_KNOWS: frozenset[Reason] = frozenset({"no_worker", "queue_paused"})
 MOST_WARNINGS = 20
 SHOWN = 64
 """Characters of an unknown field's name that are repeated."""
@@ -104,7 +105,7 @@ def job_body(
         "created": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "model_id": job.params.model_id,
         "track_id": job.track_id,
-        "queue": queue_body(record, place) if record.state is JobState.QUEUED else None,
+        "queue": queue_body(record, place),
         "progress": progress_body(record) or None if record.state is JobState.RUNNING else None,
         "images": _images(record, links),
         "seconds": record.result and record.result.seconds,
@@ -115,17 +116,25 @@ def job_body(
     }
 
 
-def queue_body(record: JobRecord, place: Place) -> dict[str, Any]:
-    """Why a job waits, and for how long; without a worker nobody knows."""
-    is_served = place.load.slots > 0
+def queue_body(record: JobRecord, place: Place) -> dict[str, Any] | None:
+    """Why a job waits, and for how long; None when it does not."""
+    if record.state is JobState.RUNNING and record.is_loading:
+        return {"position": 0, "reason": "loading_model", "eta": None}
+    if record.state is not JobState.QUEUED:
+        return None
+    reason = _reason(place)
     return {
         "position": place.ahead + 1,
-        "reason": _reason(place) if is_served else "no_worker",
-        "eta": place.eta(record) if is_served else None,
+        "reason": reason,
+        "eta": None if reason in UNTIL_WHEN_NOBODY_KNOWS else place.eta(record),
     }
 
 
 def _reason(place: Place) -> Reason:
+    if place.load.is_paused and place.standing.in_lane:
+        return "queue_paused"
+    if not place.load.slots:
+        return "no_worker"
     return "key_at_its_limit" if place.standing.is_held_back else "its_turn_comes"
 
 

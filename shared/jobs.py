@@ -203,6 +203,8 @@ class JobRecord(Frozen):
     step: int = 0
     """Denoising steps done, over all samples."""
     steps: int = 0
+    is_loading: bool = False
+    """Whether it runs, and waits for its model to be in memory."""
     result: Result | None = None
     failure: Failure | None = None
     created: float

@@ -27,12 +27,13 @@ CHECKED = {
     "has_nsfw_concept": [False],
 }
 LINK = f"{PUBLIC_URL}/uploads/0123456789abcdef0123456789abcdef.png"
-POOL = {"queue_num": 3, "slots": 4, "seconds_per_job": 1.7, "loaded": ["demo"]}
+POOL = {"queue_num": 3, "slots": 4, "seconds_per_job": 1.7, "paused": False, "loaded": ["demo"]}
 V1_MODEL = {
     **{name: MODEL[name] for name in ("model_id", "family", "licence")},
     "limits": {name: side for name, side in MODEL.items() if isinstance(side, int)},
     "is_default": True,
     "has_worker": True,
+    "is_paused": False,
 }
 
 
@@ -115,6 +116,8 @@ OWN: dict[tuple[str, str], Answer] = {
     ("get", "/v1/admin/keys"): Answer(v1_bodies.Keys, {"keys": [v1.KEY]}),
     ("post", "/v1/admin/keys"): Answer(v1_bodies.FreshKey, v1.KEY | {"key": "sk_live_..."}, 201),
     ("delete", "/v1/admin/keys/{key_id}"): Answer(v1_bodies.Key, v1.KEY),
+    ("post", "/v1/admin/pause"): Answer(v1_bodies.Paused, {"paused": ["default"]}),
+    ("post", "/v1/admin/resume"): Answer(v1_bodies.Resumed, {"resumed": ["default"]}),
     ("get", "/v1/errors/{code}"): Answer(
         v1_bodies.Meaning,
         {"code": "invalid_key", "status": 401, "meaning": "No API key, or one that is nobody's."},

@@ -210,6 +210,7 @@ class PoolLoad(TypedDict):
     queue_num: int
     slots: int
     seconds_per_job: float | None
+    paused: bool
     loaded: list[str]
 
 

@@ -117,6 +117,7 @@ class V1Model(TypedDict):
     limits: V1Limits
     is_default: bool
     has_worker: bool
+    is_paused: bool
 
 
 class V1Models(TypedDict):
@@ -199,6 +200,18 @@ class Keys(TypedDict):
     """Every key that was made here."""
 
     keys: list[Key]
+
+
+class Paused(TypedDict):
+    """Pools that hand out nothing more."""
+
+    paused: list[str]
+
+
+class Resumed(TypedDict):
+    """Pools that hand out jobs again."""
+
+    resumed: list[str]
 
 
 class Meaning(TypedDict):

@@ -45,6 +45,7 @@ async def system_details(_: Reader, door: FrontDoor) -> dict[str, Any]:
             "queue_num": load.waiting,
             "slots": load.slots,
             "seconds_per_job": load.seconds,
+            "paused": load.is_paused,
             "loaded": sorted(set().union(*(one.models for one in workers if pool in one.pools))),
         }
         for pool, load in loads.items()

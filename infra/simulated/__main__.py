@@ -1,4 +1,4 @@
-"""`python -m infra.simulated`: one worker; settings as a GPU worker's, and `IMG2IMG_STEP_TIME`."""
+"""`python -m infra.simulated`: one worker; settings as a GPU worker's, and those in `device`."""
 
 from shared.log import set_up_logging
 from worker.gpu import families

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from shared.config import Duration
 from shared.errors import NoPicture
 from shared.models import ModelCard
 from worker.gpu.families import DeviceMemoryFull
-from worker.gpu.memory import Plenty
+from worker.gpu.memory import Memory, Plenty
 from worker.gpu.samples import Picture, Sample
 
 BRIGHT = 128
@@ -36,6 +36,8 @@ class Simulated(BaseSettings):
 
     step_time: Duration = timedelta(milliseconds=7)
     """Of one denoiser call while the device is not full; from then on it grows with the rows."""
+    load_time: Duration = timedelta(0)
+    """Of a model."""
     full_at: int = 2
     """Rows from which on a call takes longer."""
     row_side: int = 0
@@ -58,8 +60,9 @@ class CountingModel:
         """Reads nothing."""
 
     def begin(self, sample: Sample) -> None:
-        """Count from 0, as many calls as diffusers makes."""
-        sample.total = max(1, int(sample.steps * sample.strength))
+        """Count from 0, as many calls as diffusers makes: strength is that of an image."""
+        share = 1.0 if sample.image is None else sample.strength
+        sample.total = max(1, int(sample.steps * share))
         sample.denoising = 0
 
     def predict(self, samples: Sequence[Sample], rows: int) -> list[Any]:
@@ -97,8 +100,10 @@ class CountingModel:
 
 
 def load(card: ModelCard, device: str, image_cache: int) -> CountingModel:  # noqa: ARG001
-    """The model; it is there at once."""
-    return CountingModel(card)
+    """The model, after the time that it takes."""
+    model = CountingModel(card)
+    time.sleep(Simulated().load_time.total_seconds())
+    return model
 
 
 def pick() -> str:
@@ -123,9 +128,26 @@ class Guarded:
         return pipeline
 
 
-def DeviceMemory(device: str, budget: int | None) -> Plenty:  # noqa: N802, ARG001
-    """Memory that nobody counts."""
-    return Plenty()
+class Shelf(Plenty):
+    """Memory in which every model is one byte large."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+
+    def needs(self, card: ModelCard) -> int:  # noqa: ARG002
+        """See `Memory`."""
+        return 1
+
+    would_add = needs
+
+    def held(self, model_ids: Iterable[str]) -> int:
+        """See `Memory`."""
+        return len([*model_ids])
+
+
+def DeviceMemory(device: str, budget: int | None) -> Memory:  # noqa: N802, ARG001
+    """Room for as many models as the budget has bytes; None: for all."""
+    return Plenty() if budget is None else Shelf(budget)
 
 
 def _fail_as_asked(sample: Sample) -> None:

@@ -4,6 +4,7 @@ submissions   what the front door does: submit, find, cancel
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 orders        what operators have workers do: drain, load a model; who lives
+pauses        pools that operators hold back
 standing      what an alarm goes by
 places        where a job stands, and how busy its pool is
 estimates     how long a job will take: no Redis, only sums
@@ -23,6 +24,7 @@ clock:{pool}          string  virtual time of the turn served last
 parked:{pool}         set     tenants with a lane and without turns: at their own limit
 busy:{tenant}         set     of a tenant with such a limit: its jobs published or running
 freed:{tenant}        string  of a tenant with such a limit: when a job of it last left a device
+pauses                hash    pool -> 'on', or when its last pause ended
 published:{pool}      zset    queued with a message on its way, by the time to look again
 gpu.{pool}            list    Celery's queue
 leases                zset    running, by the time the lease ends

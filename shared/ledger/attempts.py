@@ -1,6 +1,6 @@
 """What a GPU worker does with the ledger: claim a job, keep it, end it or hand it back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -69,11 +69,16 @@ class Attempts:
         """
         return bool(self._set_aside(args=[self._settings, *_key(attempt), int(waits)]))
 
-    def renew(self, progress: Sequence[tuple[Attempt, int, int]]) -> list[bool]:
-        """Keep attempts alive, note (steps done, steps in all); False for each one that is lost."""
+    def renew(
+        self, progress: Sequence[tuple[Attempt, int, int]], *, loading: Collection[Attempt] = ()
+    ) -> list[bool]:
+        """Keep attempts alive, note (steps done, steps in all); False for each one that is lost.
+
+        Those that are `loading` wait for their model to be in memory.
+        """
         args: list[str | int] = [self._settings]
         for attempt, step, steps in progress:
-            args += [*_key(attempt), step, steps]
+            args += [*_key(attempt), step, steps, int(attempt in loading)]
         return [held == 1 for held in self._renew(args=args)]
 
     def succeed(self, attempt: Attempt, result: Result) -> bool:

@@ -111,6 +111,8 @@ class Load:
     """Those that were measured, by kind, and by kind and size."""
     bounds: Mapping[str, float] = field(default_factory=dict)
     """Likewise: so many times its expectation hardly any job takes."""
+    is_paused: bool = False
+    """By an operator: nothing more is published."""
 
     @property
     def seconds(self) -> float | None:

@@ -25,6 +25,8 @@ class Standing:
     tenant puts before it.
     """
     waits: bool
+    in_lane: bool = False
+    """Whether it is still to be published, now or after a delay."""
     is_held_back: bool = False
     """Whether it waits because others of its tenant run."""
     rounds: float = 0.0
@@ -47,6 +49,7 @@ def read_standing(found: Found) -> Standing:
         ahead or 0,
         turns=found["published"] + place + min(others, theirs),
         waits=True,
+        in_lane=True,
         is_held_back=found["is_parked"],
         rounds=max(0, place + 1 + found["busy"] - limit) / limit if limit else 0.0,
         delay=found.get("delay", 0) / 1000,
@@ -68,6 +71,7 @@ def read_load(found: Found) -> Load:
             for name, service in Service.read(kind, _pairs(fields)).items()
         },
         bounds={name: float(bound) for name, bound in _pairs(bounds).items()},
+        is_paused=found["is_paused"],
     )
 
 

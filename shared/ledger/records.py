@@ -19,6 +19,7 @@ def read(fields: Mapping[str, str]) -> JobRecord | None:
         attempts=fields["attempts"],
         step=fields.get("step", 0),
         steps=fields.get("steps", 0),
+        is_loading="loading" in fields,
         result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
         failure=Failure.model_validate_json(fields["failure"]) if "failure" in fields else None,
         created=int(fields["created"]) / 1000,

@@ -226,3 +226,22 @@ async def test_pages_of_other_origins_call_where_they_may(settings, origins, all
         )
 
     assert (answer.headers.get("access-control-allow-origin") == "https://a.example") is allowed
+
+
+@pytest.mark.parametrize(
+    ("long_header", "status"), [("", 500), ("a" * 70_000, 431)], ids=["a fault", "a long head"]
+)
+async def test_pages_of_other_origins_may_read_how_they_are_refused(
+    settings, fields, long_header, status
+):
+    app = create_app(settings.model_copy(update={"cors_origins": "https://a.example"}))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"Origin": "https://a.example", "x-long": long_header}
+    # Its lifespan was never run, so there is nothing behind this door.
+    async with httpx.AsyncClient(transport=transport, base_url="http://d") as client:
+        answer = await client.post("/api/v3/img2img", json=fields, headers=headers)
+
+    assert answer.status_code == status
+    assert answer.json()["status"] == "error"
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert answer.headers["cache-control"] == "no-store"

@@ -34,6 +34,8 @@ FIELDS = {
         ("/api/v6/images/text2img", {"prompt": None}, 400, "prompt is required"),
         (NEW, {"prompt": ["a"]}, 400, "prompt must be a string"),
         (NEW, {"width": 8}, 400, "width must be between 64 and 1024"),
+        (NEW, {"width": 9000}, 400, "width must be between 64 and 1024, got 9000"),
+        (NEW, {"height": -8}, 400, "height must be between 64 and 1024, got -8"),
         (NEW, {"height": 500}, 400, "height must be divisible by 8"),
         (NEW, {"samples": 5}, 400, "samples must be between 1 and 4"),
         (NEW, {"samples": 0}, 400, "samples must be between 1 and 4"),

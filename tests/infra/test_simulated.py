@@ -1,4 +1,5 @@
 import base64
+import json
 from pathlib import Path
 
 import httpx
@@ -6,6 +7,8 @@ import pytest
 from PIL import Image
 
 from infra.local import Stack
+from infra.simulated.device import CountingModel
+from tests.worker.gpu.fakes import CARD, make_sample
 
 PHOTO = Path("infra/demo/astronaut.jpg")
 
@@ -41,3 +44,43 @@ def test_a_prompt_can_ask_for_a_death_and_the_job_ends_all_the_same(stack):
     assert answer["status"] == "failed"
     stack.await_ready("simulated")
     assert stack.processes["simulated"].starts == starts + 3
+
+
+@pytest.mark.parametrize("start", ["image", "text"])
+def test_a_text_runs_every_step_whatever_the_strength(start):
+    changes = {} if start == "image" else {"image": None}
+    sample = make_sample(steps=10, strength=0.5, **changes)
+
+    CountingModel(CARD).begin(sample)
+
+    assert sample.total == {"image": 5, "text": 10}[start]
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A service whose one worker has room for one of its two models, and takes long to load it."""
+    (tmp_path / "models.yaml").write_text(
+        "models: {demo: {family: sd, source: demo}, other: {family: sd, source: demo}}"
+    )
+    settings = {
+        "IMG2IMG_MODELS_FILE": str(tmp_path / "models.yaml"),
+        "IMG2IMG_VRAM_BUDGET": "1",
+        "IMG2IMG_LOAD_TIME": "3",
+        "IMG2IMG_STEP_TIME": "0.001",
+    }
+    processes = ("redis", "s3", "simulated", "api")
+    with Stack(tmp_path / "stack", port=0, env=settings, processes=processes) as stack:
+        yield stack
+
+
+def test_a_job_says_that_it_waits_for_its_model_to_be_loaded(crowded):
+    headers = {"Authorization": f"Bearer {crowded.key}"}
+    with httpx.Client(base_url=crowded.url, headers=headers, timeout=30) as client:
+        fields = {"prompt": "a cat", "model_id": "other", "width": 64, "height": 64}
+        events = client.post("/v1/text2img", json=fields).json()["urls"]["events"]
+        lines = client.get(events).text.splitlines()
+
+    told = dict(zip(lines[::3], lines[1::3], strict=True))
+    loading = told["event: loading"].removeprefix("data: ")
+    assert json.loads(loading)["reason"] == "loading_model"
+    assert [*told][-1] == "event: succeeded"

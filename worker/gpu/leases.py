@@ -42,6 +42,11 @@ class Held:
         longest = max((sample.total for sample in self.samples), default=0)
         return self.attempt, done, len(self.samples) * longest
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it waits for a model to be in memory."""
+        return any(sample.loading for sample in (*self.samples, *self.checks))
+
     def drop(self) -> None:
         """Stop working on it."""
         self.dropped = True
@@ -115,7 +120,9 @@ class Leases:
         held = list(self._held.values())
         if not held:
             return
-        for one, alive in zip(held, self._attempts.renew([h.progress for h in held]), strict=True):
+        loading = [one.attempt for one in held if one.is_loading]
+        answers = self._attempts.renew([one.progress for one in held], loading=loading)
+        for one, alive in zip(held, answers, strict=True):
             # An attempt may have ended between the two lines above: then it is not lost, but done.
             if not alive and one in self._held.values():
                 log.warning("lease lost", extra={"job_id": one.attempt.job.id})

@@ -121,6 +121,8 @@ class WarmPipelines:
             with self._changed:
                 self._line.remove(waiting)
                 self._changed.notify_all()
+            for sample in samples:
+                sample.loading = False
         assert waiting.warm is not None
         return waiting.warm.pipeline
 
@@ -150,6 +152,8 @@ class WarmPipelines:
         """Wait until the model is pinned, or until it is this thread that has to load it."""
         with self._changed:
             while not self._take(waiting):
+                for sample in waiting.samples:
+                    sample.loading = True
                 if self._line[0] is waiting and not self._loading:
                     self._loading = True
                     return True

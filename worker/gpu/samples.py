@@ -83,6 +83,8 @@ class Sample:
     distilled: bool = False
     """The model takes the guidance scale as an input: no unconditional rows, whatever it is."""
     done: "Future[Picture]" = field(default_factory=Future)
+    loading: bool = False
+    """It waits for its model to be in memory."""
     step: int = 0
     """Denoiser calls done."""
     total: int = 0

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from api.routes.v1 import admin, images, jobs, service, webhooks
+from api.routes.v1 import admin, images, jobs, pauses, service, webhooks
 
 router = APIRouter(prefix="/v1", tags=["v1"])
-for _routes in (images, jobs, webhooks, service, admin):
+for _routes in (images, jobs, webhooks, service, admin, pauses):
     router.include_router(_routes.router)

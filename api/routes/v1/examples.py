@@ -61,6 +61,7 @@ WEBHOOK = {
 }
 EVENTS = (
     'event: queued\ndata: {"position": 1, "reason": "its_turn_comes", "eta": 4.0}\n\n'
+    'event: loading\ndata: {"position": 0, "reason": "loading_model", "eta": null}\n\n'
     'event: running\ndata: {"step": 7, "steps": 14}\n\n'
     'event: succeeded\ndata: {"id": 2459942952603423, "status": "succeeded"}\n\n'
 )

@@ -62,7 +62,9 @@ async def _tried_out(
         "cost": {"megapixel_steps": round(job.params.work, 3)},
         "pool": job.pool,
         "has_worker": has_worker,
-        "eta": load.before(load.waiting, job.params.work).eta if has_worker else None,
+        "eta": None
+        if load.is_paused or not has_worker
+        else load.before(load.waiting, job.params.work).eta,
         "warnings": notes,
     }
 

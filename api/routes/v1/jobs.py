@@ -15,6 +15,7 @@ from api.dependencies import FrontDoor, HeaderReader, HeaderSubmitter
 from api.door import Door
 from api.errors import AlreadyOver, NoSuchJob
 from api.routes.v1.examples import EVENTS, JOB_ID, QUEUED, SUCCEEDED, answers
+from api.terms import NOWHERE
 from api.v1 import job_body, progress_body, queue_body
 from shared.jobs import MAX_JOB_ID, JobRecord, JobState
 from shared.tenants import Tenant
@@ -105,7 +106,7 @@ async def cancel_job(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) ->
 async def follow_job(
     job_id: JobId, tenant: HeaderReader, door: FrontDoor, _: OneStream
 ) -> StreamingResponse:
-    """Follow a job: `queued` with its place, `running` with its steps, then how it ended.
+    """Follow a job: `queued` with its place, `loading` its model, `running` with its steps, its end.
 
     The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.
     """
@@ -145,11 +146,14 @@ async def events(
 
 
 async def _event(door: Door, record: JobRecord) -> str:
+    name: str = record.state
     match record.state:
+        case JobState.RUNNING if record.is_loading:
+            name, data = "loading", queue_body(record, NOWHERE)
         case JobState.QUEUED:
             data = queue_body(record, await door.place(record))
         case JobState.RUNNING:
             data = progress_body(record)
         case _:
             data = await _shown(door, record)
-    return f"event: {record.state}\ndata: {json.dumps(data)}\n\n"
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

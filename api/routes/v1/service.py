@@ -21,6 +21,7 @@ _MODEL = {
     "limits": {"min_side": 64, "max_side": 768, "max_steps": 51, "max_samples": 4},
     "is_default": True,
     "has_worker": True,
+    "is_paused": False,
 }
 _UPLOAD = {
     "url": "https://img.example.com/uploads/0123456789abcdef0123456789abcdef.png",
@@ -42,10 +43,13 @@ _UPLOAD_BODY = {
 
 @router.get("/models", responses=answers(s200={"models": [_MODEL]}))
 async def list_models(_: HeaderReader, door: FrontDoor) -> dict[str, Any]:
-    """The models of this deployment, their limits, and whether a live worker serves them now."""
+    """The models of this deployment, their limits, and whether a live worker serves them now.
+
+    Jobs of one that `is_paused`, by an operator, are accepted and wait.
+    """
     pools = sorted(door.registry.pools)
-    loads = await asyncio.gather(*map(door.submissions.load, pools))
-    slots = {pool: load.slots for pool, load in zip(pools, loads, strict=True)}
+    found = await asyncio.gather(*map(door.submissions.load, pools))
+    loads = dict(zip(pools, found, strict=True))
     return {
         "models": [
             {
@@ -54,7 +58,8 @@ async def list_models(_: HeaderReader, door: FrontDoor) -> dict[str, Any]:
                 "licence": card.licence,
                 "limits": card.limits.model_dump(),
                 "is_default": card.model_id == door.model.model_id,
-                "has_worker": slots[card.pool] > 0,
+                "has_worker": loads[card.pool].slots > 0,
+                "is_paused": loads[card.pool].is_paused,
             }
             for card in door.registry
         ]

@@ -58,10 +58,20 @@ local function is_busy(tenant, most_running)
   return redis.call('SCARD', busy) >= most_running
 end
 
+local function is_paused(pool)
+  return redis.call('HGET', 'pauses', pool) == 'on'
+end
+
+-- The last moment at which an operator held a pool back, 0 for never.
+local function paused_until(pool)
+  return is_paused(pool) and now or tonumber(redis.call('HGET', 'pauses', pool) or 0)
+end
+
 -- Keep Celery's short queue full: the tenant whose turn it is gives its first job, then moves back
 -- in the ring by one turn, shorter for heavier tenants (start-time fair queueing). One that is at
 -- its own limit leaves the ring until a job of it ends.
 local function pump(pool)
+  if is_paused(pool) then return end
   local ring = 'ring:' .. pool
   while redis.call('ZCARD', 'published:' .. pool) < settings.ahead do
     local turn = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
@@ -110,15 +120,15 @@ local function leave(id, tenant)
   for _, pool in ipairs(pools) do pump(pool) end
 end
 
--- The last moment at which a job that waits did so for its tenant's own limit, 0 for never: its
--- waiting until then says nothing of devices.
+-- The last moment at which a job that waits did so for its tenant's own limit or for a pause, 0 for
+-- never: its waiting until then says nothing of devices.
 local function held_back_until(pool, id)
   local job = redis.call('HMGET', 'job:' .. id, 'tenant', 'most_running')
   local tenant, most_running = job[1], tonumber(job[2])
-  if not most_running then return 0 end
+  if not most_running then return paused_until(pool) end
   local is_published = redis.call('ZSCORE', 'published:' .. pool, id)
   if not is_published and redis.call('SCARD', 'busy:' .. tenant) >= most_running then return now end
-  return tonumber(redis.call('GET', 'freed:' .. tenant)) or 0
+  return math.max(paused_until(pool), tonumber(redis.call('GET', 'freed:' .. tenant)) or 0)
 end
 
 -- Into its tenant's lane, at the place that its priority and age give it, also when it comes back.
@@ -164,6 +174,7 @@ local function requeue(id, charged, delay, failure)
   if not charged then redis.call('HINCRBY', key, 'attempts', -1) end
   redis.call('HINCRBY', key, 'generation', 1)
   redis.call('HSET', key, 'state', 'queued', 'owner', '', 'step', 0)
+  redis.call('HDEL', key, 'loading')
   local job = redis.call('HMGET', key, 'pool', 'tenant', 'most_running')
   if delay > 0 then redis.call('ZADD', 'delayed', now + delay, id) else enqueue(id) end
   if job[3] then leave(id, job[2]) end -- before it is published again, and counts again

@@ -49,7 +49,8 @@ local function learn()
   if redis.call('EXISTS', 'waiting:' .. pool) == 1 then kind = 'busy' end
   count('service:' .. pool .. ':' .. kind, {jobs = 1, work = work, seconds = seconds, work_squared = work * work,
     work_seconds = work * seconds, gaps = (now - began) / 1000})
-  if job[4] then rate('bounds:' .. pool, job[6], job[4] / 1000, (now - job[5]) / 1000) end
+  -- Nobody promised how long a pause would be.
+  if job[4] and tonumber(job[5]) > paused_until(pool) then rate('bounds:' .. pool, job[6], job[4] / 1000, (now - job[5]) / 1000) end
 end
 
 if not held(id, generation, owner) then

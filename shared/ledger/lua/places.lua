@@ -16,6 +16,7 @@ local function load_of(pool)
   end
   return {
     waiting = redis.call('ZCARD', 'waiting:' .. pool),
+    is_paused = is_paused(pool),
     backlog = redis.call('GET', 'backlog:' .. pool) or nil,
     running = redis.call('ZCARD', 'leases'),
     workers = workers,

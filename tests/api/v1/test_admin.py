@@ -107,6 +107,41 @@ async def test_a_job_says_that_its_keys_limit_holds_it_back(app, operator, worke
     assert [job["queue"] for job in jobs if not documented.is_valid(job["queue"])] == []
 
 
+async def test_while_the_queue_is_paused_jobs_are_accepted_and_say_why_they_wait(
+    app, operator, body, worker
+):
+    documented = jsonschema_rs.validator_for(app.openapi()["components"]["schemas"]["QueuePlace"])
+    before = (await operator.post("/text2img", json={"prompt": "a"})).json()
+    paused = await operator.post("/admin/pause")
+    (model,) = (await operator.get("/models")).json()["models"]
+    job = (await operator.post("/text2img", json={"prompt": "a"})).json()
+    tried = (await operator.post("/text2img", json={"prompt": "a", "dry_run": True})).json()
+    details = await operator.post("http://door/api/v1/enterprise/system_details")
+    on_its_way = (await operator.get(f"/jobs/{before['id']}")).json()
+
+    resumed = await operator.post("/admin/resume", params={"pool": "default"})
+    await operator.delete(f"/jobs/{before['id']}")
+    after = (await operator.get(f"/jobs/{job['id']}")).json()
+
+    assert (paused.json(), resumed.json()) == ({"paused": ["default"]}, {"resumed": ["default"]})
+    assert job["queue"] == {"position": 2, "reason": "queue_paused", "eta": None}
+    assert documented.is_valid(job["queue"])
+    assert (model["is_paused"], tried["has_worker"], tried["eta"]) == (True, True, None)
+    assert details.json()["pools"]["default"]["paused"] is True
+    assert on_its_way["queue"]["reason"] == after["queue"]["reason"] == "its_turn_comes"
+
+
+@pytest.mark.parametrize("path", ["/admin/pause", "/admin/resume"])
+async def test_only_operators_hold_the_queue_back_and_only_pools_that_there_are(
+    operator, bob, path
+):
+    unknown = await operator.post(path, params={"pool": "big"})
+
+    assert (await bob.post(path)).status_code == 403
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "pool")
+    assert unknown.json()["error"]["message"] == "pool must be one of default, got 'big'"
+
+
 async def test_when_devices_are_behind_new_jobs_are_refused_and_old_ones_can_be_read(
     app, alice, submit, redis
 ):

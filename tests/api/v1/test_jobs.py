@@ -48,6 +48,22 @@ async def test_a_waiting_job_says_how_many_are_before_it_and_why_it_waits(alice,
     }
 
 
+async def test_a_job_says_that_its_worker_loads_its_model(alice, submit, follow, claim, attempts):
+    job = await submit()
+    attempt = claim(job)
+    attempts.renew([(attempt, 0, 0)], loading=[attempt])
+    waits = {"position": 0, "reason": "loading_model", "eta": None}
+    following = await follow(job)
+
+    shown, told = await get(alice, job), await following()
+    attempts.renew([(attempt, 1, 14)])
+
+    assert (shown["status"], shown["queue"]) == ("running", waits)
+    assert told == ("loading", waits)
+    assert (await get(alice, job))["queue"] is None
+    assert await following() == ("running", {"step": 1, "steps": 14})
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("path", ["/jobs/{id}", "/jobs/1"])
 async def test_a_job_of_another_key_is_as_unknown_as_one_that_never_was(bob, submit, method, path):

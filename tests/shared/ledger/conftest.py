@@ -6,6 +6,7 @@ from shared.config import Settings
 from shared.ledger.attempts import Attempts
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries
+from shared.ledger.pauses import Pauses
 from shared.ledger.reaper import Reaper
 from shared.ledger.submissions import Submission, Submissions
 from tests.jobs import make_job
@@ -20,6 +21,7 @@ class Ledger:
         self.submissions = Submissions(async_redis, settings)
         self.deliveries = Deliveries(async_redis, settings)
         self.reaper = Reaper(async_redis, settings)
+        self.pauses = Pauses(async_redis, settings)
 
     async def submit(self, job=None, *, weight=1.0, idempotency_key="", digest="", **limits):
         """Submit a job; the receipt."""

@@ -24,6 +24,7 @@ from shared.jobs import Job
 from shared.ledger.attempts import Attempt, Attempts
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries, Delivery, DeliveryLog
+from shared.ledger.pauses import Pauses
 from shared.ledger.reaper import Reaped, Reaper
 from shared.ledger.submissions import Submission, Submissions
 from tests.jobs import FAILURE, RESULT, make_job
@@ -53,6 +54,7 @@ class Async:
         self.submissions = Submissions(self.redis, settings)
         self.deliveries = Deliveries(self.redis, settings)
         self.reaper = Reaper(self.redis, settings)
+        self.pauses = Pauses(self.redis, settings)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(coroutine)
@@ -79,6 +81,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.taken: list[Delivery] = []
         """Webhooks that some courier took."""
         self.finals: dict[int, list[str | None]] = {}
+        self.held_back: dict[str, set[str]] = {}
+        """Paused pools, and what was published then and still is."""
         self.others.run(self.others.reaper.reap())
 
     @initialize(
@@ -207,6 +211,17 @@ class LedgerMachine(RuleBasedStateMachine):
         ended = self.others.run(self.others.submissions.cancel(job.id, tenant))
 
         assert ended is self.model.cancel(job.id, tenant)
+
+    @rule(pool=st.sampled_from(POOLS))
+    def pause(self, pool):
+        self.others.run(self.others.pauses.pause([pool]))
+
+        self.held_back.setdefault(pool, self._published(pool))
+
+    @precondition(lambda self: self.held_back)
+    @rule(data=st.data())
+    def resume(self, data):
+        self._resume([pick(data, sorted(self.held_back))])
 
     @precondition(lambda self: self.redis.exists("deadlines"))
     @rule(data=st.data())
@@ -338,9 +353,16 @@ class LedgerMachine(RuleBasedStateMachine):
             assert turns | parked == {tenant for tenant in lanes if lanes[tenant]}
             for tenant, lane in lanes.items():
                 assert {self.model.jobs[int(job_id)].job.tenant for job_id in lane} <= {tenant}
-                if len(published) < AHEAD and lane:
+                if len(published) < AHEAD and lane and pool not in self.held_back:
                     assert self._is_at_its_limit(tenant, int(lane[0])), "no place is left empty"
             assert len(published) <= AHEAD
+
+    @invariant()
+    def nothing_new_is_published_of_a_paused_pool(self):
+        for pool, before in self.held_back.items():
+            published = self._published(pool)
+            assert published <= before
+            self.held_back[pool] = published
 
     @invariant()
     def no_tenant_has_more_on_its_way_than_it_may(self):
@@ -380,6 +402,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self):
         """Whatever happened: reap, claim and succeed, and nothing is left over."""
+        self._resume(list(self.held_back))
         for _ in range(2 * MAX_ATTEMPTS):
             self._bring_everything_back()
             for pool in POOLS:
@@ -437,7 +460,8 @@ class LedgerMachine(RuleBasedStateMachine):
         reaped = self.others.run(self.others.reaper.reap())
 
         queued = {i for i in self.model.stale if self.redis.hget(f"job:{i}", "state") == "queued"}
-        assert all(self.model.jobs[job_id].most_running for job_id in queued)
+        spared = [self.model.jobs[job_id] for job_id in queued]
+        assert all(entry.most_running or entry.job.pool in self.held_back for entry in spared)
         expected = self.model.reap(spared=queued)
         assert (reaped.leases, reaped.retries, reaped.called_off) == expected
         return reaped
@@ -481,6 +505,15 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.jobs[job_id].webhook = "due"
         self.redis.delete("reap:last")
         self.reap_when_every_message_is_late()
+
+    def _resume(self, pools: list[str]) -> None:
+        self.others.run(self.others.pauses.resume(pools))
+        for pool in pools:
+            del self.held_back[pool]
+            self.redis.hset("pauses", pool, LONG_AGO)  # or none of it could be too late for long
+
+    def _published(self, pool: str) -> set[str]:
+        return set(self.redis.zrange(f"published:{pool}", 0, -1))
 
     def _busy(self, tenant: str) -> set[int]:
         """Jobs that count towards the tenant's limit."""

@@ -6,10 +6,13 @@ from datetime import timedelta
 
 import pytest
 
+from infra.simulated.device import Shelf
 from shared.config import Settings
 from tests.ledger import Ledger
 from tests.worker.gpu.benches import job_of, make_bench, run
-from tests.worker.gpu.fakes import FakePipeline, make_sample
+from tests.worker.gpu.fakes import CARD, FakePipeline, make_sample
+from worker.gpu.engine import Engine
+from worker.gpu.pipelines import WarmPipelines
 
 SECONDS = 10
 
@@ -74,3 +77,30 @@ def test_a_result_tells_what_was_done_otherwise_for_any_of_its_samples(ledger):
     ledger.submit(job)
 
     assert run(bench, ledger, job).result.degraded == ("vae_tiling",)
+
+
+def test_a_job_waits_for_its_model_until_it_is_loaded(ledger):
+    def is_loading(*_):
+        bench.leases.renew()
+        said.append(ledger.record(job).is_loading)
+
+    def load(card, device):
+        if card is CARD:
+            is_loading()
+        pipeline = FakePipeline(card)
+        pipeline.before = is_loading if card is CARD else pipeline.before
+        return pipeline
+
+    said, job, bench = [], job_of(steps=1, strength=1.0), make_bench(ledger)
+    cards = [CARD.model_copy(update={"model_id": "other"}), CARD]
+    engine = Engine(WarmPipelines(cards, "cpu", load, memory=Shelf(1)), on_device_lost=pytest.fail)
+    bench.runner = replace(bench.runner, engine=engine)
+    ledger.submit(job)
+    engine.start()
+
+    record = run(bench, ledger, job)
+    engine.stop()
+
+    assert record.state == "succeeded"
+    assert said == [True] + [False] * (len(said) - 1)
+    assert len(said) > 1
