@@ -106,9 +106,9 @@ async def cancel_job(job_id: JobId, tenant: HeaderSubmitter, door: FrontDoor) ->
 async def follow_job(
     job_id: JobId, tenant: HeaderReader, door: FrontDoor, _: OneStream
 ) -> StreamingResponse:
-    """Follow a job: `queued` with its place, `loading` its model, `running` with its steps, its end.
+    """Follow a job: `queued` with its place, `running` with its steps, then how it ended.
 
-    The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.
+    `loading` stands for `running` while its worker loads its model. The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = events(door, await own_job(door, job_id, tenant))
