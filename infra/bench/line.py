@@ -106,8 +106,7 @@ class Line:
         tenant = await self.redis.hget(f"job:{last}", "tenant")
         record = await self.submissions.find(int(last), str(tenant))
         assert record, "a job is missing"
-        await self.submissions.standing(record)
-        await self.submissions.load(POOL)
+        await self.submissions.place(record)
 
     async def list_own(self) -> None:
         """The newest of a tenant."""
