@@ -10,13 +10,13 @@ from shared.egress_guard import PLAIN, Guard, Refused, check_url
 PARTS = (*"a1-_./:@%?#\\", "A", "..", "//", "0x7f", "xn--", "localhost", "b.c", "com", ".png", "é")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.from_regex(PLAIN, fullmatch=True))
 def test_a_plain_address_is_its_own_normal_form(url):
     assert_is_normal(url)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(PARTS), max_size=8))
 def test_what_is_strange_is_not_plain(parts):
     url = "https://b.c" + "".join(parts)
