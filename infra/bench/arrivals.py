@@ -36,7 +36,7 @@ def poisson_times(rate: float, count: int, *, seed: int) -> list[float]:
     return list(accumulate(draw.expovariate(rate) for _ in range(count)))
 
 
-def in_time(times: Iterable[float]) -> Iterator[None]:
+def paced(times: Iterable[float]) -> Iterator[None]:
     """Come back at each of them, in seconds from now, or at once if it is over."""
     began = time.monotonic()
     for at in times:

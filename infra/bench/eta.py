@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from infra.bench.arrivals import in_time, poisson_times
+from infra.bench.arrivals import paced, poisson_times
 from infra.bench.report import Effort, Finding, Row, Watch
 from infra.local import Stack
 
@@ -91,7 +91,7 @@ def _play(
 ) -> list[Promise]:
     """Send each request at its time, in seconds from now, and follow its job to the end."""
     follow: list[Any] = []
-    for body, _ in zip(bodies, in_time(times), strict=True):
+    for body, _ in zip(bodies, paced(times), strict=True):
         answer = client.post("/api/v3/text2img", json=body, headers={"Prefer": "respond-async"})
         said = answer.json()
         if said["status"] != "processing":

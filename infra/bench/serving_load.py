@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from redis import Redis
 
-from infra.bench.arrivals import in_time
+from infra.bench.arrivals import paced
 from infra.demo.receiver import Receiver
 from infra.local import Stack
 
@@ -122,7 +122,7 @@ class Customers:
         """Send each at its time, in seconds from now; return when all webhooks are here, by id."""
         sending = [
             self._senders.submit(self._post, request)
-            for request, _ in zip(line, in_time(times), strict=True)
+            for request, _ in zip(line, paced(times), strict=True)
         ]
         sent = dict(one.result() for one in sending)
         notified = self._webhooks(len(line))

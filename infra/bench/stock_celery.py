@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from celery import Celery
 from redis import Redis
 
-from infra.bench.arrivals import in_time
+from infra.bench.arrivals import paced
 from infra.local.child import ROOT
 
 BROKER = "STOCK_CELERY_BROKER"
@@ -45,7 +45,7 @@ def delays(url: str, kind: str, times: Sequence[float]) -> list[float]:
     ):
         sender.send_task(nothing.name, args=[time.time()])
         _read(redis, 1)  # not counted: the worker had to start
-        for _ in in_time(times):
+        for _ in paced(times):
             sender.send_task(nothing.name, args=[time.time()])
         return _read(redis, len(times))
 

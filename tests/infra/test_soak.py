@@ -64,8 +64,9 @@ def session(command: str) -> Iterator[subprocess.Popen]:
         started.stdin.close()
 
 
-def test_a_process_is_measured_with_its_children():
-    with session("echo ready; read end") as one, session("cat & echo ready; cat") as two:
+def test_a_process_is_measured_with_its_children_in_whatever_session_they_are():
+    idle = "echo ready; read end"
+    with session(idle) as one, session(f"setsid sh -c '{idle}'; true") as two:
         alone, together = vitals(one.pid), vitals(two.pid)
 
     assert alone.threads == 1
