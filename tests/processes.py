@@ -1,12 +1,12 @@
 """Processes as the kernel sees them."""
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
+
+import psutil
 
 SECONDS = 20
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -19,36 +19,28 @@ def until(condition: Callable[[], object]) -> None:
 
 def alive(pid: int) -> bool:
     """Whether it runs; one that waits for its burial does not."""
-    return _stat(pid)[0] not in "ZX"
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def seconds_of_work(pid: int) -> float:
     """CPU time so far."""
-    return sum(map(int, _stat(pid)[11:13])) / TICKS
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
 
 
 def resident_bytes(pid: int) -> int:
     """What it has in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return psutil.Process(pid).memory_info().rss
 
 
 def decoders_of(parent: int) -> set[int]:
     """The processes that decode images for it."""
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    children = {pid for pid in pids if _stat(pid)[1] == str(parent) and alive(pid)}
-    return {pid for pid in children if "worker.gpu.decoder" in _command(pid)}
-
-
-def _stat(pid: int) -> list[str]:
-    """Its state, its parent and so on; of one that is gone, as of a dead one."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ["X", *"0" * 20]
-
-
-def _command(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    found = set()
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.NoSuchProcess):  # it ended, or waits for its burial
+            if alive(child.pid) and "worker.gpu.decoder" in child.cmdline():
+                found.add(child.pid)
+    return found

@@ -15,19 +15,8 @@ from rich.table import Table
 
 from infra.bench.goals import every_row, goals, markdown
 from infra.bench.plots import draw
-from infra.bench.report import QUICK, Effort, Finding, Row, environment, save, table
+from infra.bench.report import PARTS, QUICK, Effort, Finding, Row, environment, save, table
 
-PARTS = (
-    "engine",
-    "scheduling",
-    "door",
-    "http_door",
-    "png",
-    "serving",
-    "growth",
-    "fairness",
-    "eta",
-)
 RESULTS = Path(__file__).with_name("results")
 WIDTH = 140
 """Of the tables in a file or a pipe."""

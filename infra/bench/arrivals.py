@@ -1,10 +1,12 @@
-"""Who asks for what on the simulated device, and when."""
+"""When somebody asks, and for what on the simulated device."""
 
 import math
 import random
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 Mix = Sequence[tuple[int, float, float]]
 """Steps, strength and guidance: each request draws one of them."""
@@ -26,6 +28,20 @@ class Request:
     def calls(self) -> int:
         """Denoiser calls, counted as diffusers counts them."""
         return int(self.steps * self.strength)
+
+
+def poisson_times(rate: float, count: int, *, seed: int) -> list[float]:
+    """Seconds from now at which so many come who wait for nobody."""
+    draw = random.Random(seed)
+    return list(accumulate(draw.expovariate(rate) for _ in range(count)))
+
+
+def paced(times: Iterable[float]) -> Iterator[None]:
+    """Come back at each of them, in seconds from now, or at once if it is over."""
+    began = time.monotonic()
+    for at in times:
+        time.sleep(max(0.0, began + at - time.monotonic()))
+        yield
 
 
 def poisson(mix: Mix, *, rate: float, count: int, seed: int) -> list[Request]:

@@ -15,8 +15,9 @@ from typing import Any
 import uvloop
 from redis.asyncio import Redis
 
-from infra.bench.line import JOB, LOAD, POOL, WAYS, Line, open_line
-from infra.bench.report import Effort, Row, Watch
+from infra.bench.jobs import POOL
+from infra.bench.line import JOB, LOAD, WAYS, Line, open_line
+from infra.bench.report import Effort, Row, Watch, in_turns
 from infra.local import Stack
 from shared.ledger.attempts import WorkerRecord
 
@@ -78,11 +79,10 @@ async def _measure(url: str, effort: Effort, watch: Watch) -> tuple[dict[int, fl
         every: dict[str, dict[int, list[Cost]]] = {
             way: {depth: [] for depth in lines} for way in WAYS
         }
-        for turn in range(effort.depth_rounds):
-            watch((1 + turn / effort.depth_rounds) / 2, f"{effort.jobs_at_depth} jobs each way")
-            for depth in [*lines][:: -1 if turn % 2 else 1]:
-                for way, walk in WAYS.items():
-                    every[way][depth].append(await _cost(lines[depth], walk, effort.jobs_at_depth))
+        for done, depth in in_turns(lines, effort.depth_rounds):
+            watch((1 + done) / 2, f"{effort.depth_jobs} jobs each way")
+            for way, walk in WAYS.items():
+                every[way][depth].append(await _cost(lines[depth], walk, effort.depth_jobs))
     return sizes, {
         way: {depth: _middle(costs) for depth, costs in by_depth.items()}
         for way, by_depth in every.items()
@@ -97,7 +97,7 @@ async def _with_workers(url: str, effort: Effort) -> dict[int, Cost]:
             for number in range(workers):
                 record = WorkerRecord(f"worker-{number}", frozenset({POOL}), 16, 1.0, 1)
                 line.attempts.register(record, lifetime=timedelta(hours=1))
-            costs[workers] = await _cost(line, WAYS[LOAD], effort.jobs_at_depth)
+            costs[workers] = await _cost(line, WAYS[LOAD], effort.depth_jobs)
     return costs
 
 
@@ -166,9 +166,9 @@ def rows(sizes: Mapping[int, float], costs: Costs) -> list[Row]:
 
     return [
         flat(
-            f"Redis, a waiting job among {most:,} / {least:,}",
+            f"Redis, {most:,} waiting jobs / {least:,}: bytes of one",
             sizes[most] / sizes[least],
-            f"{sizes[most]:,.0f} bytes",
+            f"{sizes[most]:,.0f}",
         ),
         *(
             flat(f"  commands of {way}", commands[way], f"{costs[way][most].commands:.0f}")

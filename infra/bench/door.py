@@ -7,35 +7,23 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import uvloop
 from celery import Celery
 from redis import Redis
 
-from infra.bench.report import Effort, Finding, Row, Stopwatch, Watch, ratio_row
+from infra.bench.jobs import POOL, submission
+from infra.bench.processes import pin, two_shares
+from infra.bench.report import Effort, Finding, Row, Stopwatch, Watch, in_turns, ratio_row
 from infra.local import Stack
 from shared.config import Settings
-from shared.jobs import Job, Params, new_job_id
+from shared.jobs import new_job_id
 from shared.ledger.connect import connect_for_requests
-from shared.ledger.submissions import Outcome, Submission, Submissions
+from shared.ledger.submissions import Outcome, Submissions
 
-POOL = "default"
 CLIENTS = 32
-UNLIMITED = 10**9
-PARAMS = Params(
-    model_id="demo",
-    prompt="an astronaut in front of the stars, oil painting",
-    negative_prompt="blurry, low quality",
-    init_image="https://example.com/photo.png",
-    steps=30,
-    strength=0.7,
-    guidance_scale=7.5,
-    scheduler="DDIMScheduler",
-    seeds=(42,),
-)
 BARE, ALONE, TOGETHER = "bare send_task", "submit, one at a time", f"submit, {CLIENTS} at a time"
 
 
@@ -50,13 +38,14 @@ def measure(effort: Effort, watch: Watch) -> Finding:
     with (
         tempfile.TemporaryDirectory() as folder,
         Stack(folder, port=0, processes=("redis",)) as stack,
-        _one_core(server=stack.processes["redis"].pid or 0),
+        two_shares() as (own, others),
     ):
-        for turn in range(effort.submission_rounds):
-            watch(turn / effort.submission_rounds, f"{effort.submissions} requests each way")
-            for name in [*ways][:: -1 if turn % 2 else 1]:
-                stopped = ways[name](stack.redis_url, effort.submissions)
-                rates[name].append(stopped.rates(effort.submissions))
+        pin(stack.processes["redis"].pid or 0, others)
+        os.sched_setaffinity(0, own)
+        for done, name in in_turns(ways, effort.door_rounds):
+            watch(done, f"{effort.door} requests, {name}")
+            stopped = ways[name](stack.redis_url, effort.door)
+            rates[name].append(stopped.rates(effort.door))
     return Finding({"per_second": rates}, _rows(rates))
 
 
@@ -86,7 +75,7 @@ async def _submit_all(url: str, count: int, clients: int) -> Stopwatch:
 
         async def client(requests: Sequence[int]) -> None:
             for _ in requests:
-                receipt = await submissions.submit(_submission())
+                receipt = await submissions.submit(submission("bench"))
                 assert receipt.outcome is Outcome.ACCEPTED, receipt
 
         async def everyone(requests: int) -> None:
@@ -99,41 +88,6 @@ async def _submit_all(url: str, count: int, clients: int) -> Stopwatch:
         assert await redis.zcard(f"waiting:{POOL}") == count + CLIENTS, "a job is missing"
         await redis.flushdb()
     return watch
-
-
-def _submission() -> Submission:
-    job = Job(
-        id=new_job_id(),
-        file_prefix=str(uuid.uuid4()),
-        tenant="bench",
-        pool=POOL,
-        dialect="v3",
-        params=PARAMS,
-    )
-    return Submission(
-        job,
-        weight=1,
-        most_live=UNLIMITED,
-        most_waiting=UNLIMITED,
-        idempotency_key=job.file_prefix,
-        digest=job.file_prefix,
-    )
-
-
-@contextmanager
-def _one_core(*, server: int) -> Iterator[None]:
-    """Keep this process to one core and the server off it, where there are several."""
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if len(cores) < 2:  # noqa: PLR2004
-        yield
-        return
-    own = max(cores)
-    os.sched_setaffinity(server, cores - {own})
-    os.sched_setaffinity(0, {own})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def _rows(rates: dict[str, list[dict[str, float]]]) -> list[Row]:

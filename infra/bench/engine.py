@@ -148,7 +148,7 @@ def _compare(engine: Engine, diffusers: Diffusers, effort: Effort, watch: Watch)
     }
     results: dict[str, Any] = {"threads": torch.get_num_threads()}
     rows: list[Row] = []
-    plan = [(*images, kind) for images in effort.images for kind in TRAFFIC]
+    plan = [(*images, kind) for images in effort.engine for kind in TRAFFIC]
     for turn, (side, count, turns, kind) in enumerate(plan):
         name = f"{kind} at {side} px"
         watch(turn / len(plan), f"{name}: {turns} rounds of {count} images")

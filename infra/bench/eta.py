@@ -5,12 +5,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
 from statistics import mean, median
 from typing import Any
 
 import httpx
 
+from infra.bench.arrivals import paced, poisson_times
 from infra.bench.report import Effort, Finding, Row, Watch
 from infra.local import Stack
 
@@ -44,7 +44,7 @@ def measure(effort: Effort, watch: Watch) -> Finding:
             httpx.Client(base_url=stack.url, timeout=30) as client,
             ThreadPoolExecutor(4 * BURST) as callers,
         ):  # fmt: skip
-            results[str(workers)] = _measure(client, callers, effort.promises)
+            results[str(workers)] = _measure(client, callers, effort.eta)
     return Finding(results, [row for found in results.items() for row in _rows(*found)])
 
 
@@ -52,7 +52,7 @@ def _measure(client: httpx.Client, callers: ThreadPoolExecutor, count: int) -> d
     draw = random.Random(1)
 
     def play(times: Sequence[float]) -> list[Promise]:
-        return _play(client, callers, [(at, _request(draw)) for at in times])
+        return _play(client, callers, times, [_request(draw) for _ in times])
 
     began = time.monotonic()
     play([0.0] * count)  # not counted: the service has to see a queue once
@@ -61,7 +61,7 @@ def _measure(client: httpx.Client, callers: ThreadPoolExecutor, count: int) -> d
     every = 0.7 * burst / rate
     load = [0.0] * burst
     bursts = [number // burst * every for number in range(count)]
-    stream = accumulate(draw.expovariate(OVERLOAD * rate) for _ in range(count))
+    stream = poisson_times(OVERLOAD * rate, count, seed=2)
     return {
         "jobs_per_second": rate,
         "bursts": play([*load, *bursts])[burst:],
@@ -83,12 +83,15 @@ def _request(draw: random.Random) -> dict[str, Any]:
     }
 
 
-def _play(client: httpx.Client, callers: ThreadPoolExecutor, requests: Sequence) -> list[Promise]:
+def _play(
+    client: httpx.Client,
+    callers: ThreadPoolExecutor,
+    times: Sequence[float],
+    bodies: Sequence[dict[str, Any]],
+) -> list[Promise]:
     """Send each request at its time, in seconds from now, and follow its job to the end."""
-    began = time.monotonic()
     follow: list[Any] = []
-    for at, body in requests:
-        time.sleep(max(0.0, began + at - time.monotonic()))
+    for body, _ in zip(bodies, paced(times), strict=True):
         answer = client.post("/api/v3/text2img", json=body, headers={"Prefer": "respond-async"})
         said = answer.json()
         if said["status"] != "processing":
@@ -113,7 +116,9 @@ def _rows(workers: str, found: dict[str, Any]) -> list[Row]:
     return [
         row
         for kind in ("bursts", "stream", "idle")
-        for row in _of(f"{kind}, {workers} simulated worker(s)", found[kind], loaded=kind != "idle")
+        for row in _of(
+            f"eta, {kind}, {workers} simulated worker(s)", found[kind], loaded=kind != "idle"
+        )
     ]
 
 

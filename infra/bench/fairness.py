@@ -6,7 +6,6 @@ single queue would do, first come, first served.
 
 import asyncio
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -14,17 +13,16 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from infra.bench.report import Effort, Finding, Row, Watch, ratio_row
+from infra.bench.jobs import POOL, submission
+from infra.bench.report import Effort, Finding, Row, Watch, in_turns, ratio_row
 from infra.local import Stack
 from shared.config import Settings
-from shared.jobs import Job, Params, new_job_id
+from shared.jobs import Params
 from shared.ledger.connect import connect_for_requests
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.submissions import Submissions
 
-POOL = "default"
 SMALL = 20
 """Jobs of each of the two that come behind the flood."""
-UNLIMITED = 10**9
 LOOK_SECONDS = 0.05
 CLIENTS = 32
 """Who submit at a time, so that the whole flood is there soon."""
@@ -67,10 +65,9 @@ def measure(effort: Effort, watch: Watch) -> Finding:
         asyncio.Runner() as runner,
     ):
         runner.run(_flood(stack.redis_url, TENANTS[FIFO], 2 * SMALL))  # not counted
-        for turn in range(effort.flood_rounds):
-            for name in [*TENANTS][:: -1 if turn % 2 else 1]:
-                watch(turn / effort.flood_rounds, f"{effort.flood} jobs, {name}")
-                runs[name].append(runner.run(_flood(stack.redis_url, TENANTS[name], effort.flood)))
+        for done, name in in_turns(TENANTS, effort.fairness_rounds):
+            watch(done, f"{effort.fairness} jobs, {name}")
+            runs[name].append(runner.run(_flood(stack.redis_url, TENANTS[name], effort.fairness)))
     return Finding(_results(runs), _rows(runs))
 
 
@@ -81,7 +78,9 @@ async def _flood(url: str, tenants: Sequence[str], count: int) -> Run:
         submissions = Submissions(redis, Settings(redis_url=url))
         jobs: dict[str, list[int]] = {}
         for first in range(0, len(line), CLIENTS):
-            several = [(name, _submission(tenant)) for name, tenant in line[first:][:CLIENTS]]
+            several = [
+                (name, submission(tenant, params=PARAMS)) for name, tenant in line[first:][:CLIENTS]
+            ]
             await asyncio.gather(*(submissions.submit(one) for _, one in several))
             for name, one in several:
                 jobs.setdefault(name, []).append(one.job.id)
@@ -109,14 +108,6 @@ async def _times(redis: Redis, ids: Sequence[int]) -> list[tuple[float, float, f
     return [tuple(int(moment) / 1000 for moment in record[1:]) for record in records]
 
 
-def _submission(tenant: str) -> Submission:
-    prefix = str(uuid.uuid4())
-    job = Job(
-        id=new_job_id(), file_prefix=prefix, tenant=tenant, pool=POOL, dialect="v3", params=PARAMS
-    )
-    return Submission(job, weight=1, most_live=UNLIMITED, most_waiting=UNLIMITED)
-
-
 def _small(run: Run) -> float:
     """The median wait of the two small tenants."""
     return median(run.waits["small-1"] + run.waits["small-2"])
@@ -140,10 +131,10 @@ def _results(runs: dict[str, list[Run]]) -> dict[str, Any]:
 def _rows(runs: dict[str, list[Run]]) -> list[Row]:
     count = len(runs[FAIR][0].waits["flood"])
     waits = {name: median(map(_small, rounds)) for name, rounds in runs.items()}
-    what = f"{SMALL} jobs behind a flood of {count:,}, median wait"
+    what = f"{SMALL} jobs behind a flood of {count:,}"
     return [
-        Row(f"{what}: {FIFO}", f"{waits[FIFO]:.2f} s"),
-        Row(f"{what}: {FAIR}", f"{waits[FAIR]:.2f} s", "at most 1 s", waits[FAIR] <= 1),
+        Row(f"{what}: median wait, {FIFO}", f"{waits[FIFO]:.2f} s"),
+        Row(f"  median wait, {FAIR}", f"{waits[FAIR]:.2f} s", "at most 1 s", waits[FAIR] <= 1),
         ratio_row(
             f"  all jobs a second: {FAIR} / {FIFO}",
             [1 / run.seconds for run in runs[FAIR]],

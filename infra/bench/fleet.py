@@ -12,9 +12,9 @@ from statistics import linear_regression, median
 from typing import Any
 
 from infra.bench.demand import Customers, demand
-from infra.bench.report import Effort, Row, Watch, ratio_row
+from infra.bench.processes import cpu_by_process
+from infra.bench.report import Effort, Row, Watch, in_turns, ratio_row
 from infra.local import Stack
-from infra.soak.vitals import cpu_seconds
 
 WORKERS = ("simulated", "simulated-2", "simulated-3", "simulated-4")
 PROCESSES = ("redis", "s3", *WORKERS, "courier", "api")
@@ -56,18 +56,18 @@ class Point:
 
 def measure(effort: Effort, watch: Watch) -> tuple[dict[str, Any], list[Row]]:
     """With one worker more and more, and back; then with all of them on faster devices."""
-    slowest, *faster = effort.steps
+    slowest, *faster = effort.growth_steps
     with (
         tempfile.TemporaryDirectory() as folder,
         Stack(folder, port=0, env=SETTINGS, processes=PROCESSES) as stack,
         demand(stack.url, stack.key, jobs=JOBS, steps=slowest) as customers,
     ):
         growing = []
-        for turn in range(effort.fleet_rounds):
-            for workers in range(1, len(WORKERS) + 1)[:: 1 if turn % 2 else -1]:
-                watch(0.8 * turn / effort.fleet_rounds, f"{workers} workers")
-                _run_workers(stack, workers)
-                growing.append(_point(stack, customers, workers, 1, effort.jobs_a_worker))
+        # The most first: they run already.
+        for done, workers in in_turns(range(len(WORKERS), 0, -1), effort.growth_rounds):
+            watch(0.8 * done, f"{workers} workers")
+            _run_workers(stack, workers)
+            growing.append(_point(stack, customers, workers, 1, effort.growth_jobs))
         hurrying = []
         _run_workers(stack, len(WORKERS))
         for done, steps in enumerate(faster):
@@ -75,7 +75,7 @@ def measure(effort: Effort, watch: Watch) -> tuple[dict[str, Any], list[Row]]:
             watch(0.8 + 0.2 * done / len(faster), f"devices {speed:g} times as fast")
             customers.steps = steps
             customers.await_ends(JOBS)
-            jobs = 2 * effort.jobs_a_worker
+            jobs = 2 * effort.growth_jobs
             hurrying.append(_point(stack, customers, len(WORKERS), speed, jobs))
     results = {"growing": growing, "hurrying": hurrying}
     kept = {name: [asdict(point) for point in points] for name, points in results.items()}
@@ -94,21 +94,14 @@ def _run_workers(stack: Stack, workers: int) -> None:
 def _point(stack: Stack, customers: Customers, workers: int, speed: float, jobs: int) -> Point:
     """Once all workers are busy, the ends of so many jobs of each."""
     customers.await_ends(SLOTS * workers)
-    first, began, used = len(customers.ends), time.monotonic(), _used(stack)
+    first, began, used = len(customers.ends), time.monotonic(), cpu_by_process(stack)
     customers.await_ends(jobs * workers)
-    seconds, used_then = time.monotonic() - began, _used(stack)
+    seconds, used_then = time.monotonic() - began, cpu_by_process(stack)
     ends = sorted(customers.ends[first : first + jobs * workers])
     cores = {name: (used_then[name] - used[name]) / seconds for name in used}
     # A line through all of them: the first and the last may come in a burst.
     rate = linear_regression(ends, range(len(ends))).slope
     return Point(workers, speed, rate, cores)
-
-
-def _used(stack: Stack) -> dict[str, float]:
-    """Seconds on a core so far, of each process that lives."""
-    lives = {name: child.pid for name, child in stack.processes.items() if child.pid}
-    own = {"customers": time.process_time()}
-    return own | {name: cpu_seconds(pid) for name, pid in lives.items()}
 
 
 def _rows(growing: Sequence[Point], hurrying: Sequence[Point]) -> list[Row]:
@@ -119,10 +112,10 @@ def _rows(growing: Sequence[Point], hurrying: Sequence[Point]) -> list[Row]:
     one = median(rates[1])
     fastest = max(hurrying, key=lambda point: point.rate)
     return [
-        Row("whole service, 1 simulated worker", f"{one:.1f} jobs/s"),
+        Row("whole service, jobs/s: 1 simulated worker", f"{one:.1f}"),
         *(
             ratio_row(
-                f"  {workers} workers / {workers} x 1",
+                f"  {workers} workers / {workers} x 1 worker",
                 rates[workers],
                 [workers * alone for alone in rates[1]],
                 least=LINEAR,

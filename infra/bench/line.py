@@ -1,6 +1,5 @@
 """A queue, and what everyone who has to do with it asks of Redis."""
 
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,31 +10,18 @@ from kombu import Queue
 from kombu.transport.virtual import Channel
 from redis.asyncio import Redis
 
+from infra.bench.jobs import PARAMS, POOL, submission
 from shared.config import Settings
-from shared.jobs import Job, Params, Result, new_job_id
+from shared.jobs import Job, Result
 from shared.ledger.attempts import Attempts
 from shared.ledger.connect import connect_for_requests, connect_for_work
 from shared.ledger.deliveries import Deliveries, DeliveryLog
 from shared.ledger.reaper import Reaper
 from shared.ledger.standing import standing
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.submissions import Submissions
 from shared.queue import make_celery, queue_name
 
-POOL = "default"
-UNLIMITED = 10**9
 WEBHOOK = "https://example.com/webhook"
-STEPS = 30
-PARAMS = Params(
-    model_id="demo",
-    prompt="an astronaut in front of the stars, oil painting",
-    negative_prompt="blurry, low quality",
-    init_image="https://example.com/photo.png",
-    steps=STEPS,
-    strength=0.7,
-    guidance_scale=7.5,
-    scheduler="DDIMScheduler",
-    seeds=(42,),
-)
 RESULT = Result(
     keys=("generations/00000000-0000-0000-0000-000000000000-0.png",),
     file_prefix="00000000-0000-0000-0000-000000000000",
@@ -59,28 +45,10 @@ class Line:
     """As a Celery worker has it."""
 
     async def join(self, tenant: str, webhook: str | None = WEBHOOK) -> Job:
-        """One more waits, with an idempotency key."""
-        prefix = str(uuid.uuid4())
-        job = Job(
-            id=new_job_id(),
-            file_prefix=prefix,
-            tenant=tenant,
-            pool=POOL,
-            dialect="v3",
-            params=PARAMS,
-            webhook=webhook,
-        )
-        await self.submissions.submit(
-            Submission(
-                job,
-                weight=1,
-                most_live=UNLIMITED,
-                most_waiting=UNLIMITED,
-                idempotency_key=prefix,
-                digest=prefix,
-            )
-        )
-        return job
+        """One more waits."""
+        one = submission(tenant, webhook=webhook)
+        await self.submissions.submit(one)
+        return one.job
 
     async def pass_through(self) -> None:
         """One comes, and the first of those that wait goes all the way."""
@@ -90,7 +58,7 @@ class Line:
         (job_id, generation), _, _ = message.decode()
         attempt = self.attempts.claim(job_id, generation, "worker:1")
         assert attempt, "the message is not of a job that waits"
-        self.attempts.renew([(attempt, 1, STEPS)])
+        self.attempts.renew([(attempt, 1, PARAMS.steps)])
         assert self.attempts.succeed(attempt, RESULT)
         [delivery] = await self.deliveries.claim(1, lease=timedelta(seconds=30))
         await self.deliveries.delivered(delivery, DeliveryLog(at=0, seconds=0.1, status=200))
@@ -106,8 +74,7 @@ class Line:
         tenant = await self.redis.hget(f"job:{last}", "tenant")
         record = await self.submissions.find(int(last), str(tenant))
         assert record, "a job is missing"
-        await self.submissions.standing(record)
-        await self.submissions.load(POOL)
+        await self.submissions.place(record)
 
     async def list_own(self) -> None:
         """The newest of a tenant."""

@@ -1,10 +1,8 @@
 """A load generator that costs little: prepared requests, over connections that are kept."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from itertools import accumulate
 from time import perf_counter as clock
 from typing import Any, TypeVar, cast
 
@@ -73,14 +71,12 @@ def closed_loop(port: int, requests: Sequence[bytes], *, clients: int) -> list[b
 
 
 def open_loop(
-    port: int, requests: Sequence[bytes], *, rate: float, clients: int, seed: int
+    port: int, requests: Sequence[bytes], times: Sequence[float], *, clients: int
 ) -> list[tuple[bytes, float]]:
-    """Answers, and seconds to them since the moments at which a Poisson process sent the requests.
+    """Answers, and the seconds to them since the requests were due, each at its time from now.
 
     Who comes while all connections are taken waits for one, and that counts too.
     """
-    draw = random.Random(seed)
-    moments = [*accumulate(draw.expovariate(rate) for _ in requests)]
 
     async def send(
         free: asyncio.Queue[Connection], request: bytes, due: float
@@ -96,10 +92,10 @@ def open_loop(
             for connection in connections:
                 free.put_nowait(connection)
             began, sent = clock(), []
-            for request, moment in zip(requests, moments, strict=True):
-                while (early := began + moment - clock()) > 0:  # noqa: ASYNC110  # a timer, early
+            for request, at in zip(requests, times, strict=True):
+                while (early := began + at - clock()) > 0:  # noqa: ASYNC110  # a timer, early
                     await asyncio.sleep(early)
-                sent.append(sending.create_task(send(free, request, began + moment)))
+                sent.append(sending.create_task(send(free, request, began + at)))
             return await asyncio.gather(*sent)
 
     return _run(everyone())

@@ -7,33 +7,44 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 
+import psutil
+
+from infra.local import Stack
 from infra.local.ports import HOST, free_port
 from infra.local.probes import http_status
+from infra.vitals import cpu_seconds
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 """Seconds: finer than that nobody counts another process's CPU time."""
 PATIENCE = 30
 
 
-def two_shares() -> tuple[set[int], set[int]]:
-    """One core for what is measured, the others for everybody else; the same one if it is alone."""
+@contextmanager
+def two_shares() -> Iterator[tuple[set[int], set[int]]]:
+    """One core for what is measured, the others for everybody else; the same one if it is alone.
+
+    Wherever this process was kept in between, afterwards it has all of them again.
+    """
     cores = os.sched_getaffinity(0)
     own = {max(cores)}
-    return own, cores - own or own
+    try:
+        yield own, cores - own or own
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def pin(process: int, cores: set[int]) -> None:
     """Keep a process, with all its threads, to these cores."""
-    for task in Path(f"/proc/{process}/task").iterdir():
-        os.sched_setaffinity(int(task.name), cores)
+    for thread in psutil.Process(process).threads():
+        os.sched_setaffinity(thread.id, cores)
 
 
-def cpu_seconds(process: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return TICK * (int(fields[11]) + int(fields[12]))  # utime, stime
+def cpu_by_process(stack: Stack) -> dict[str, float]:
+    """Seconds on a core so far, of each process that lives, and of this one: the customers."""
+    lives = {name: child.pid for name, child in stack.processes.items() if child.pid}
+    own = {"customers": time.process_time()}
+    return own | {name: cpu_seconds(pid) for name, pid in lives.items()}
 
 
 @contextmanager

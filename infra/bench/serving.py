@@ -5,14 +5,23 @@ A second load, of half of what the service gets done, shows where the time of a 
 """
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
-from random import Random
-from statistics import mean, median, quantiles
+from statistics import mean, median
 
 from rich.table import Column, Table
 
+from infra.bench.arrivals import poisson_times
 from infra.bench.noise import Noise
-from infra.bench.report import Effort, Finding, Row, Watch, ratio_row
+from infra.bench.report import (
+    Effort,
+    Finding,
+    Row,
+    Spread,
+    Watch,
+    in_turns,
+    in_words,
+    ratio_row,
+    spread,
+)
 from infra.bench.serving_load import CLAIMED, Moments, requests
 from infra.bench.serving_ways import CAP, Round, engine, service
 from infra.bench.stock_celery import delays
@@ -31,44 +40,35 @@ CLAIM, OF_STOCK = 5.0, 0.5
 """Milliseconds until a job is claimed, or so much of what a stock worker takes."""
 TIMER = "oversleep of a 1 ms timer meanwhile"
 
-Spread = dict[str, float]
-"""Percentiles in milliseconds."""
-
 
 def measure(effort: Effort, watch: Watch) -> Finding:
     """Both in turns; then half the load, and a stock worker's delays on the same Redis."""
-    line, turns = requests(effort.served, seed=1), effort.served_rounds
+    line = requests(effort.serving, seed=1)
     found: dict[str, list[Round]] = {BARE: [], SERVED: []}
     with service() as (stack, customers, serve), engine() as paint:
         ways = {BARE: paint, SERVED: serve}
         serve(line[: 2 * CAP])  # not counted
-        for turn in range(turns):
-            for name in [*ways][:: -1 if turn % 2 else 1]:
-                watch(0.6 * turn / turns, f"{len(line)} requests, {name}")
-                found[name].append(ways[name](line))
+        for done, name in in_turns(ways, effort.serving_rounds):
+            watch(0.6 * done, f"{len(line)} requests, {name}")
+            found[name].append(ways[name](line))
         rate = LOAD * len(line) / median(one.seconds for one in found[SERVED])
         watch(0.6, f"{effort.stages} requests, {rate:.1f}/s")
         with Noise() as noise:
             mixed = requests(effort.stages, seed=2)
-            sent = customers.send(mixed, _poisson(rate, len(mixed)))
+            sent = customers.send(mixed, poisson_times(rate, len(mixed), seed=3))
         moments = customers.moments(sent)
         watch(0.9, "stock Celery")
-        pauses = [after - before for before, after in pairwise(_poisson(STOCK_RATE, len(mixed)))]
+        times = poisson_times(STOCK_RATE, len(mixed), seed=3)
         broker = stack.redis_url.removesuffix("/0") + "/1"
-        stock = {STOCK[kind]: _spread(delays(broker, kind, pauses)) for kind in STOCK}
-    stages = {name: _spread(seconds) for name, seconds in _stages(moments).items()}
-    others = {TIMER: _spread(noise.oversleep), **stock}
+        stock = {STOCK[kind]: spread(delays(broker, kind, times)) for kind in STOCK}
+    stages = {name: spread(seconds) for name, seconds in _stages(moments).items()}
+    others = {TIMER: spread(noise.oversleep), **stock}
     results = {
         "rounds": {name: [one.results() for one in many] for name, many in found.items()},
         "requests_per_second": rate,
         "milliseconds": stages | others,
     }
     return Finding(results, _rows(found, stages, others), _table(stages, rate))
-
-
-def _poisson(rate: float, count: int) -> list[float]:
-    draw = Random(3)
-    return list(accumulate(draw.expovariate(rate) for _ in range(count)))
 
 
 def _stages(moments: Sequence[Moments]) -> dict[str, list[float]]:
@@ -80,30 +80,28 @@ def _stages(moments: Sequence[Moments]) -> dict[str, list[float]]:
     }
 
 
-def _spread(seconds: Sequence[float]) -> Spread:
-    cuts = quantiles(seconds, n=100, method="inclusive")
-    return {f"p{share}": 1000 * cuts[share - 1] for share in (50, 95, 99)}
-
-
 def _rows(
     found: dict[str, list[Round]], stages: dict[str, Spread], others: dict[str, Spread]
 ) -> list[Row]:
     rates = {name: [one.per_second for one in rounds] for name, rounds in found.items()}
     claimed, stock = stages[CLAIMED]["p99"], min(others[name]["p99"] for name in STOCK.values())
-    asked = f"p99 at most {CLAIM:g} ms or {OF_STOCK:g}x stock"
+    asked = f"p99 at most {CLAIM:g} ms or {OF_STOCK:g}x stock Celery's"
     return [
-        *(Row(f"{name}: images a second", f"{median(rates[name]):.2f}") for name in rates),
+        *(Row(f"serving, images/s: {name}", f"{median(rates[name]):.2f}") for name in rates),
         ratio_row(f"  {SERVED} / {BARE}", rates[SERVED], rates[BARE], least=SHARE),
         *(row for name in rates for row in _thread(name, found[name])),
-        *(_latency(f"{LOAD:.0%} load: {name}", stages[name]) for name in (STARTED, TOLD)),
-        Row(f"  {IN_HAND}", _said(stages[IN_HAND])),
+        *(
+            _latency(f"serving at {LOAD:.0%} load: {name}", stages[name])
+            for name in (STARTED, TOLD)
+        ),
+        Row(f"  {IN_HAND}", in_words(stages[IN_HAND])),
         Row(
             f"  {CLAIMED}",
-            _said(stages[CLAIMED]),
+            f"{in_words(stages[CLAIMED])}; stock p99 {stock:.1f} ms",
             asked,
             claimed <= max(CLAIM, OF_STOCK * stock),
         ),
-        *(Row(f"  {name}", _said(spread)) for name, spread in others.items()),
+        *(Row(f"  {name}", in_words(took)) for name, took in others.items()),
     ]
 
 
@@ -118,18 +116,14 @@ def _thread(name: str, rounds: Sequence[Round]) -> list[Row]:
     ]
 
 
-def _latency(what: str, spread: Spread) -> Row:
-    held = spread["p50"] <= MIDDLE and spread["p99"] <= TAIL
-    return Row(what, _said(spread), f"p50, p99 at most {MIDDLE:g}, {TAIL:g} ms", held)
-
-
-def _said(spread: Spread) -> str:
-    return ", ".join(f"{name} {value:.1f}" for name, value in spread.items()) + " ms"
+def _latency(what: str, took: Spread) -> Row:
+    held = took["p50"] <= MIDDLE and took["p99"] <= TAIL
+    return Row(what, in_words(took), f"p50 at most {MIDDLE:g} ms, p99 {TAIL:g} ms", held)
 
 
 def _table(stages: dict[str, Spread], rate: float) -> Table:
     drawn = Table(Column("stage", no_wrap=True), "p50", "p95", "p99")
     drawn.title = f"Where {rate:.1f} requests a second spend their time, in ms"
-    for name, spread in stages.items():
-        drawn.add_row(name, *(f"{value:.1f}" for value in spread.values()))
+    for name, took in stages.items():
+        drawn.add_row(name, *(f"{value:.1f}" for value in took.values()))
     return drawn

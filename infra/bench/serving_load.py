@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from redis import Redis
 
+from infra.bench.arrivals import paced
 from infra.demo.receiver import Receiver
 from infra.local import Stack
 
@@ -119,11 +120,10 @@ class Customers:
 
     def send(self, line: Sequence[Request], times: Sequence[float]) -> dict[int, Sent]:
         """Send each at its time, in seconds from now; return when all webhooks are here, by id."""
-        began = time.monotonic()
-        sending = []
-        for at, request in zip(times, line, strict=True):
-            time.sleep(max(0.0, began + at - time.monotonic()))
-            sending.append(self._senders.submit(self._post, request))
+        sending = [
+            self._senders.submit(self._post, request)
+            for request, _ in zip(line, paced(times), strict=True)
+        ]
         sent = dict(one.result() for one in sending)
         notified = self._webhooks(len(line))
         return {job_id: (sent[job_id], notified[job_id]) for job_id in sent}

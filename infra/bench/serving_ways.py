@@ -1,6 +1,5 @@
 """The two ways through which the same requests go, and what each way costs: time, steps, cores."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.bench.cpu import cpu_seconds
+from infra.bench.processes import cpu_by_process
 from infra.bench.serving_load import SIDE, Customers, Request
 from infra.local import Stack
 from infra.local.ports import HOST, free_port
@@ -96,14 +95,13 @@ def service() -> Iterator[tuple[Stack, Customers, Callable[[Sequence[Request]], 
         httpx.Client(base_url=f"http://{HOST}:{port}") as worker,
     ):
         customers = Customers(stack, WORKER)
-        named = {child.pid or 0: name for name, child in stack.processes.items()}
 
         def serve(line: Sequence[Request]) -> Round:
             return _round(
                 len(line),
                 work=lambda: customers.send(line, [0.0] * len(line)),
                 metrics=lambda: worker.get("/metrics").text,
-                cpu=lambda: cpu_seconds({os.getpid(): "customers", **named}),
+                cpu=lambda: cpu_by_process(stack),
             )
 
         with customers.open():

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from celery import Celery
 from redis import Redis
 
+from infra.bench.arrivals import paced
 from infra.local.child import ROOT
 
 BROKER = "STOCK_CELERY_BROKER"
@@ -32,8 +33,11 @@ def nothing(sent: float) -> None:
         redis.rpush(STARTS, f"{sent} {began}")
 
 
-def delays(url: str, kind: str, pauses: Sequence[float]) -> list[float]:
-    """Seconds from sending each task to its start, in a pool of that kind, on an empty database."""
+def delays(url: str, kind: str, times: Sequence[float]) -> list[float]:
+    """Seconds from sending each task at its time to its start, in a pool of that kind.
+
+    The database has to be empty.
+    """
     with (
         Celery(broker=url, set_as_current=False) as sender,
         Redis.from_url(url, decode_responses=True, socket_timeout=2 * PATIENCE) as redis,
@@ -41,10 +45,9 @@ def delays(url: str, kind: str, pauses: Sequence[float]) -> list[float]:
     ):
         sender.send_task(nothing.name, args=[time.time()])
         _read(redis, 1)  # not counted: the worker had to start
-        for pause in pauses:
-            time.sleep(pause)
+        for _ in paced(times):
             sender.send_task(nothing.name, args=[time.time()])
-        return _read(redis, len(pauses))
+        return _read(redis, len(times))
 
 
 def _read(redis: Redis, count: int) -> list[float]:

@@ -26,8 +26,9 @@ from infra.demo.receiver import Receiver
 from infra.local import Stack
 from infra.local.child import ROOT
 from infra.soak.customers import Customers, Surprise
+from infra.soak.rest import rest
 from infra.soak.verdict import BOUNDS, Trend, trends
-from infra.soak.vitals import rest, vitals
+from infra.vitals import vitals
 
 PHOTO = ROOT / "infra" / "demo" / "astronaut.jpg"
 RESULTS = ROOT / "infra" / "bench" / "results"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.bench.__main__ import PARTS
 from infra.bench.arrivals import Request, Traffic, bursts, poisson
 from infra.bench.policies import MIXED, POLICIES
-from infra.bench.report import QUICK
+from infra.bench.report import PARTS, QUICK
 from infra.bench.rivals import batched_whole, everything
 from infra.bench.scheduling import counted, point
 from infra.bench.simulator import SD15, SDXL, Run, batched_by_step
@@ -200,7 +199,7 @@ def test_a_tiny_run_of_everything_writes_its_numbers_and_nothing_about_the_machi
     assert ended.returncode == 0, ended.stderr
     [path] = tmp_path.glob("*.json")
     record = json.loads(path.read_text())
-    assert path.name.endswith(f"-{'-'.join(PARTS)}.json")
+    assert path.stem == record["date"][:10]
     assert record["effort"]["arrivals"] == QUICK.arrivals
     assert {"cpu_count", "python", "torch", "diffusers", "commit"} <= record["environment"].keys()
     assert record["results"].keys() == {*PARTS}

@@ -10,7 +10,7 @@ from PIL import Image
 from infra.bench.__main__ import main
 from infra.bench.goals import ELSEWHERE, ON_A_GPU, every_row, goals, markdown
 from infra.bench.plots import draw
-from infra.bench.report import QUICK, Curve, Finding, Row, save
+from infra.bench.report import QUICK, Curve, Finding, Row, in_turns, save
 
 DOCS = Path(__file__).parents[2] / "infra" / "docs"
 ABOUT = {"commit": "abc1234", "cpu_count": 2, "torch": "2.9.0"}
@@ -41,6 +41,16 @@ def test_what_was_left_out_and_what_needs_a_card_is_in_the_table_all_the_same():
     assert rows[:2] == [HELD, Row("door", "not run", "its goals")]
     assert [row.measured for row in rows[2:]] == [ELSEWHERE] * len(ON_A_GPU)
     assert not any(row.verdict for row in rows[1:])
+
+
+def test_ways_take_turns_and_every_second_round_goes_backwards():
+    assert [*in_turns("ab", 2)] == [(0, "a"), (0, "b"), (0.5, "b"), (0.5, "a")]
+
+
+def test_a_file_of_some_parts_is_named_by_them(tmp_path):
+    path = save(tmp_path, QUICK, {"door": Finding({}, []), "png": Finding({}, [])}, [], ABOUT)
+
+    assert path.stem.endswith("-door-png")
 
 
 def test_a_saved_table_is_shown_as_markdown(tmp_path, capsys):

@@ -41,7 +41,7 @@ def costs():
 def test_a_queue_that_costs_the_same_however_long_is_flat(costs):
     size, commands, *times = depth.rows({100: 1800.0, 1000: 1900.0}, costs)
 
-    assert (size.measured, size.held) == ("1.06x (1,900 bytes)", True)
+    assert (size.measured, size.held) == ("1.06x (1,900)", True)
     assert (commands.measured, commands.held) == ("1.00x (10)", True)
     assert [row.measured for row in times] == ["1.20x (60 us)"] * len(WAYS)
 

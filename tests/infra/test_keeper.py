@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.child import Service, restart_delay
 from infra.local.keeper import Keeper, StackError
+from tests.processes import alive, until
 
 BEHAVES = """
 import pathlib, signal, sys, time
@@ -46,27 +47,15 @@ def keeping(folder: Path, *services: Service, said: list[str] | None = None) -> 
         keeper.stop()
 
 
-def until(holds, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
-
-
 def test_what_it_brings_up_is_ready_and_what_it_stops_is_gone(tmp_path):
     names = ("one", "two")
     with keeping(tmp_path, *(stand_in(tmp_path, name, BEHAVES) for name in names)) as keeper:
         keeper.bring_up(names)
         pids = [keeper.children[name].pid for name in names]
 
-        assert all(is_alive(pid) for pid in pids)
+        assert all(alive(pid) for pid in pids)
 
-    assert not any(is_alive(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)
     assert [keeper.children[name].last_exit for name in names] == [0, 0]
 
 
@@ -140,7 +129,7 @@ def test_one_that_ignores_sigterm_is_killed_after_its_grace(tmp_path):
         keeper.bring_up(["worker"])
         pid = keeper.children["worker"].pid
 
-    assert not is_alive(pid)
+    assert not alive(pid)
     assert "worker did not stop within 0.3 s: killed" in said
 
 
@@ -162,9 +151,9 @@ def test_the_children_of_a_dead_process_die_with_it(tmp_path):
         keeper.bring_up(["worker"])
         grandchild = int((tmp_path / "worker.ready.child").read_text())
 
-        assert is_alive(grandchild)
+        assert alive(grandchild)
 
-    until(lambda: not is_alive(grandchild))
+    until(lambda: not alive(grandchild))
 
 
 def test_one_can_be_stopped_and_stays_stopped_until_it_is_brought_up(tmp_path):

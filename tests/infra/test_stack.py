@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import boto3
 import pytest
@@ -14,6 +13,7 @@ import redis
 from botocore.config import Config
 
 from infra.local import Stack, StackError
+from tests.processes import alive
 
 SERVERS = ("redis", "s3")
 RUNS_UNTIL_TOLD = """
@@ -39,11 +39,6 @@ def s3_of(stack: Stack):
         region_name="us-east-1",
         config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
-
-
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_jobs_and_images_outlive_a_restart(tmp_path):
@@ -152,7 +147,7 @@ def test_nothing_is_left_running_however_the_stack_ends(tmp_path, number):
         [sys.executable, "-c", RUNS_UNTIL_TOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     pids = [int(pid) for pid in stack.stdout.readline().split()]
-    assert all(is_alive(pid) for pid in pids)
+    assert all(alive(pid) for pid in pids)
     assert len(pids) == len(SERVERS)
 
     stack.send_signal(number)
@@ -160,6 +155,6 @@ def test_nothing_is_left_running_however_the_stack_ends(tmp_path, number):
 
     assert said == ("stopped\n" if number == signal.SIGTERM else "")
     deadline = time.monotonic() + 10
-    while any(is_alive(pid) for pid in pids):
+    while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.bench.arrivals import poisson_times
 from infra.bench.load import closed_loop, is_whole, open_loop
 
 
@@ -53,7 +54,7 @@ def test_a_closed_loop_gives_each_request_its_own_answer(echo):
 def test_an_open_loop_gives_the_seconds_since_each_request_was_due(echo):
     requests = [b"%d\n" % number for number in range(10)]
 
-    answered = open_loop(echo, requests, rate=5000, clients=1, seed=1)
+    answered = open_loop(echo, requests, poisson_times(5000, 10, seed=1), clients=1)
 
     assert [body(answer) for answer, _ in answered] == requests
     assert all(seconds > 0 for _, seconds in answered)

@@ -1,11 +1,7 @@
 """What the benchmark of serving makes of times: arithmetic, on times that a pencil can add."""
 
-import os
-import time
-
 import pytest
 
-from infra.bench.cpu import cpu_seconds
 from infra.bench.serving_load import Moments
 from infra.bench.serving_ways import Round
 
@@ -39,13 +35,3 @@ def test_a_round_is_split_into_the_device_and_what_comes_beside_it():
     assert (one.per_second, one.between, one.late) == (2.0, 0.125, 0.125)
     assert one.results()["cpu_milliseconds_per_image"] == {"api": 50.0, "worker": 100.0}
     assert one.cores == pytest.approx(0.3)
-
-
-def test_processor_time_counts_for_the_named_process_that_it_descends_from():
-    began = time.process_time()
-    while time.process_time() < began + 0.05:
-        pass
-
-    used = cpu_seconds({os.getpid(): "this", os.getppid(): "its parent"})
-
-    assert used["this"] >= 0.04

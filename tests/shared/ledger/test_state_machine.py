@@ -575,7 +575,6 @@ def test_whatever_happens_no_job_is_lost_doubled_or_in_two_places(redis, asynchr
             stateful_step_count=50,
             derandomize=True,
             database=None,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -56,9 +56,7 @@ def test_a_plain_prompt_has_the_bits_of_diffusers(pipe, prompts, text, clip_skip
     assert torch.equal(ours, encode_alone(pipe, text, clip_skip))
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet=st.characters(exclude_characters="()[]", codec="utf-8"), max_size=30))
 def test_any_plain_prompt_has_the_bits_of_diffusers(pipe, prompts, text):
     assume(len(prompts.chunks(text)) == 1)
