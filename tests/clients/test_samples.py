@@ -55,20 +55,32 @@ def command(site):
 
 @pytest.fixture
 def site(photo) -> Iterator[HttpServer]:
-    """The customer's web server, which has the pictures."""
-    with http_server(lambda asked: Reply(200, (photo.parent / asked.path[1:]).read_bytes())) as one:
+    """The customer's web server, which has the pictures and takes webhooks."""
+
+    def answer(asked: Request) -> Reply:
+        if asked.path == "/hook":
+            return Reply(204)
+        return Reply(200, (photo.parent / asked.path[1:]).read_bytes())
+
+    with http_server(answer) as one:
         yield one
 
 
 @pytest.fixture
-def said(command, stack, photo):
-    """The JSON that a sample prints."""
+def printed(command, stack, photo):
+    """The lines that a sample prints."""
 
-    def said(section, language):
+    def printed(section, language):
         program = command(section, language)
-        return json.loads(run(program, photo.parent, URL=stack.url, KEY=stack.key))
+        return run(program, photo.parent, URL=stack.url, KEY=stack.key).splitlines()
 
-    return said
+    return printed
+
+
+@pytest.fixture
+def said(printed):
+    """The JSON that a sample prints."""
+    return lambda section, language: json.loads("\n".join(printed(section, language)))
 
 
 @every_language
@@ -94,6 +106,37 @@ def test_a_sample_that_uploads_prints_a_link_to_the_same_file(said, photo, langu
 @every_language
 def test_a_sample_that_asks_for_the_queue_prints_its_length(said, language):
     assert said("Queue", language) == {"queue_num": 0, "queue_time": 0, "status": "ok"}
+
+
+@every_language
+def test_a_sample_makes_the_small_calls(printed, language):
+    models, count, checked, deleted = map(json.loads, printed("Small calls", language))
+
+    assert [model["model_id"] for model in models] == ["demo"]
+    assert (count["status"], count["processing_count"]) == ("success", 0)
+    assert (checked["status"], "checker" in checked["message"]) == ("error", True), "demo has none"
+    assert (deleted["status"], deleted["message"]) == ("success", "image deleted")
+
+
+@every_language
+def test_a_sample_follows_a_job_from_its_upload_to_its_end(printed, language):
+    models, tried, *events, job, jobs = printed("A job of our own API", language)
+
+    job, jobs = json.loads(job), json.loads(jobs)["jobs"]
+    assert [model["model_id"] for model in json.loads(models)["models"]] == ["demo"]
+    assert json.loads(tried)["dry_run"] is True
+    assert [line for line in events if line.startswith("event: ")][-1] == "event: succeeded"
+    assert (job["status"], job["track_id"], jobs) == ("succeeded", "order-7", [job])
+    assert httpx.get(job["images"][0]["url"]).status_code == 200
+
+
+@every_language
+def test_a_sample_replays_a_webhook_and_cancels_a_job(printed, language):
+    replayed, cancelled = map(json.loads, printed("Deliveries and cancelling", language))
+
+    assert replayed["status"] in ("pending", "delivered")
+    assert replayed["attempts"][0]["status"] == 204
+    assert cancelled["status"] == "cancelled"
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,8 @@ async def follow_job(
 ) -> StreamingResponse:
     """Follow a job: `queued` with its place, `running` with its steps, then how it ended.
 
-    `loading` stands for `running` while its worker loads its model. The last event is `succeeded`, `failed` or `cancelled` and has the whole job; close then.
+    `loading` stands for `running` while its worker loads its model. The last event is `succeeded`,
+    `failed` or `cancelled` and has the whole job; close then.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = events(door, await own_job(door, job_id, tenant))
