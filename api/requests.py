@@ -159,6 +159,7 @@ def _as_text(number: Any) -> Any:
 Text = Annotated[str, Field(max_length=2000), AfterValidator(_no_control_characters)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Decimal = Annotated[float, BeforeValidator(_decimal)]
+Side = Annotated[Whole | None, Field(description="Pixels, rounded down to a multiple of 8")]
 Listed = Annotated[str | None, Field(max_length=1000), BeforeValidator(_joined)]
 
 
@@ -178,12 +179,8 @@ class ImageRequest(BaseModel):
         str | None, Field(min_length=1, description="Same forms; white is repainted, black is kept")
     ] = None
     negative_prompt: Annotated[Text | None, Field(description="What to avoid")] = None
-    width: Annotated[Whole | None, Field(description="Pixels, rounded down to a multiple of 8")] = (
-        None
-    )
-    height: Annotated[
-        Whole | None, Field(description="Pixels, rounded down to a multiple of 8")
-    ] = None
+    width: Side = None
+    height: Side = None
     samples: Annotated[Whole, Field(description="Images, 1 to 4; more counts as 4")] = 1
     num_inference_steps: Annotated[
         Whole,

@@ -57,14 +57,13 @@ async def _tried_out(
 ) -> dict[str, Any]:
     job, load = await door.try_out(fields, tenant, V1, kind)
     has_worker = load.slots > 0
+    is_served = has_worker and not load.is_paused
     return {
         "dry_run": True,
         "cost": {"megapixel_steps": round(job.params.work, 3)},
         "pool": job.pool,
         "has_worker": has_worker,
-        "eta": None
-        if load.is_paused or not has_worker
-        else load.before(load.waiting, job.params.work).eta,
+        "eta": load.before(load.waiting, job.params.work).eta if is_served else None,
         "warnings": notes,
     }
 

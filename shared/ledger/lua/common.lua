@@ -64,7 +64,8 @@ end
 
 -- The last moment at which an operator held a pool back, 0 for never.
 local function paused_until(pool)
-  return is_paused(pool) and now or tonumber(redis.call('HGET', 'pauses', pool) or 0)
+  local pause = redis.call('HGET', 'pauses', pool)
+  return pause == 'on' and now or tonumber(pause or 0)
 end
 
 -- Keep Celery's short queue full: the tenant whose turn it is gives its first job, then moves back

@@ -50,7 +50,9 @@ local function learn()
   count('service:' .. pool .. ':' .. kind, {jobs = 1, work = work, seconds = seconds, work_squared = work * work,
     work_seconds = work * seconds, gaps = (now - began) / 1000})
   -- Nobody promised how long a pause would be.
-  if job[4] and tonumber(job[5]) > paused_until(pool) then rate('bounds:' .. pool, job[6], job[4] / 1000, (now - job[5]) / 1000) end
+  if job[4] and tonumber(job[5]) > paused_until(pool) then
+    rate('bounds:' .. pool, job[6], job[4] / 1000, (now - job[5]) / 1000)
+  end
 end
 
 if not held(id, generation, owner) then
