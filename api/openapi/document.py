@@ -67,6 +67,9 @@ def document(app: FastAPI, settings: ApiSettings) -> dict[str, Any]:
             if dialect is not V1:
                 _fetch(whole["paths"][path], dialect, schemas)
     small_requests(whole["paths"], [card.model_id for card in registry])
+    for path in ("/v1/admin/pause", "/v1/admin/resume"):
+        (pool,) = whole["paths"][path]["post"]["parameters"]
+        pool["schema"] = {"type": "string", "enum": sorted(registry.pools)}
     others = whole.get("components", {}).get("schemas", {})
     named = {name: schema for name, schema in others.items() if name not in NOT_OURS}
     whole["components"] = {

@@ -11,7 +11,7 @@ from api.routes.v1.examples import answers
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
-Pool = Annotated[str | None, Query(description="One pool; absent: all", examples=["default"])]
+Pool = Annotated[str | None, Query(description="One pool; absent: all")]
 
 
 def _pools(door: Door, pool: str | None) -> list[str]:

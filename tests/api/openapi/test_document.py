@@ -72,3 +72,10 @@ def test_the_models_of_the_deployment_are_named(document):
 
     assert schema["properties"]["model_id"]["anyOf"] == [{"enum": ["demo"]}]
     assert schema["properties"]["width"]["anyOf"][0]["maximum"] == 768
+
+
+@pytest.mark.parametrize("name", ["pause", "resume"])
+def test_the_pools_of_the_deployment_are_named(document, name):
+    (pool,) = document["paths"][f"/v1/admin/{name}"]["post"]["parameters"]
+
+    assert pool["schema"]["enum"] == ["default"]
