@@ -77,7 +77,7 @@ class Receipt:
     waiting: int
     """Jobs of the pool that waited before it."""
     created: float
-    load: Found
+    load: Found | None
     """Of the pool, just after it, for `read_load`."""
     standing: Found | None
     """Of a job that was accepted just now, for `read_standing`."""
@@ -102,16 +102,20 @@ class Submissions:
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
-        return await self._submit_one(submission)
+        job = submission.job
+        # Written down here: what cannot be concerns nobody else.
+        return await self._submit_one((job.pool, _terms(submission), job.model_dump_json()))
 
-    async def _submit_several(self, submissions: Sequence[Submission]) -> list[Receipt | Exception]:
+    async def _submit_several(
+        self, written: Sequence[tuple[str, str, str]]
+    ) -> list[Receipt | Exception]:
         args = [self._settings]
-        for submission in submissions:
-            args += (_terms(submission), submission.job.model_dump_json())
+        for _, terms, job in written:
+            args += (terms, job)
         answer = json.loads(await self._submit(args=args))
         return [
-            _receipt(found, answer["loads"][submission.job.pool])
-            for submission, found in zip(submissions, answer["receipts"], strict=True)
+            _receipt(found, answer["loads"].get(pool))
+            for (pool, *_), found in zip(written, answer["receipts"], strict=True)
         ]
 
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
@@ -199,12 +203,13 @@ class Submissions:
 
     async def expect(self, job_id: int, expectation: Expectation) -> None:
         """Remember what the caller is told first; how it comes out makes later ones better."""
-        await self._expect_one((job_id, expectation))
+        milliseconds = max(1, round(expectation.seconds * 1000))
+        await self._expect_one((job_id, milliseconds, expectation.of))
 
-    async def _expect_several(self, expected: Sequence[tuple[int, Expectation]]) -> list[None]:
+    async def _expect_several(self, expected: Sequence[tuple[int, int, str]]) -> list[None]:
         args: list[str | int] = [self._settings]
-        for job_id, expectation in expected:
-            args += (job_id, max(1, round(expectation.seconds * 1000)), expectation.of)
+        for one in expected:
+            args += one
         await self._expect(args=args)
         return [None] * len(expected)
 
@@ -233,7 +238,7 @@ def _terms(submission: Submission) -> str:
     return json.dumps([str(term) for term in terms])
 
 
-def _receipt(found: Any, load: Found) -> Receipt | Exception:
+def _receipt(found: Any, load: Found | None) -> Receipt | Exception:
     if isinstance(found, dict):
         return ResponseError(found["error"])
     outcome, job_id, waiting, now, *standing = found

@@ -25,7 +25,7 @@ async def test_a_request_is_accepted_with_its_place_and_where_to_look(alice, bod
     assert answer.headers["location"] == job["urls"]["self"]
     assert job["urls"]["self"] == f"https://img.example.com/v1/jobs/{job['id']}"
     assert (job["status"], job["track_id"], job["model_id"]) == ("queued", {"order": 7}, "demo")
-    assert job["queue"] == {"position": 1, "reason": "its_turn_comes", "eta": 20.0}
+    assert job["queue"] == {"position": 1, "reason": "its_turn_comes", "eta": 23.0}
     assert (job["images"], job["error"], job["warnings"]) == ([], None, [])
     assert job["parameters"]["prompt"] == "a cat"
 
@@ -189,7 +189,7 @@ async def test_a_dry_run_says_the_cost_and_leaves_nothing(
         "cost": {"megapixel_steps": 5.243},
         "pool": "default",
         "has_worker": is_served,
-        "eta": 20.0 if is_served else None,
+        "eta": 23.0 if is_served else None,
         "warnings": [],
     }
     assert redis.keys("job*") == []

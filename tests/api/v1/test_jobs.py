@@ -187,7 +187,7 @@ async def test_a_stream_tells_everything_that_happens_to_a_job(
     first, job = await submit(), await submit()
     following = await follow(job)
 
-    assert await following() == ("queued", {"position": 2, "reason": "its_turn_comes", "eta": 20.0})
+    assert await following() == ("queued", {"position": 2, "reason": "its_turn_comes", "eta": 23.0})
     claim(first)
     name, data = await following()
     assert (name, data["position"]) == ("queued", 1)
