@@ -27,7 +27,8 @@ from shared.ledger.deliveries import Deliveries
 from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
 from shared.ledger.places import Standing, read_load, read_standing
-from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
+from shared.ledger.receipts import Outcome, Receipt, Submission
+from shared.ledger.submissions import Submissions
 from shared.models import ModelCard, Registry
 from shared.object_store import ObjectStore
 from shared.outcome import outcome

@@ -20,7 +20,8 @@ from infra.local import Stack
 from shared.config import Settings
 from shared.jobs import Job, Params, new_job_id
 from shared.ledger.connect import connect_for_requests
-from shared.ledger.submissions import Outcome, Submission, Submissions
+from shared.ledger.receipts import Outcome, Submission
+from shared.ledger.submissions import Submissions
 
 POOL = "default"
 CLIENTS = 32

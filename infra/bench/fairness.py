@@ -19,7 +19,8 @@ from infra.local import Stack
 from shared.config import Settings
 from shared.jobs import Job, Params, new_job_id
 from shared.ledger.connect import connect_for_requests
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.receipts import Submission
+from shared.ledger.submissions import Submissions
 
 POOL = "default"
 SMALL = 20

@@ -17,8 +17,9 @@ from shared.ledger.attempts import Attempts
 from shared.ledger.connect import connect_for_requests, connect_for_work
 from shared.ledger.deliveries import Deliveries, DeliveryLog
 from shared.ledger.reaper import Reaper
+from shared.ledger.receipts import Submission
 from shared.ledger.standing import standing
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.submissions import Submissions
 from shared.queue import make_celery, queue_name
 
 POOL = "default"

@@ -1,6 +1,7 @@
 """The truth about every job, in Redis; only the scripts in `lua/` change it, one round trip each.
 
 submissions   what the front door does: submit, find, cancel
+receipts      what is submitted, and the ledger's answer
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 orders        what operators have workers do: drain, load a model; who lives
