@@ -1,13 +1,9 @@
 """The way of a request through the door: images stored, job recorded, result waited for."""
 
 import asyncio
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -18,30 +14,29 @@ from api.config import ApiSettings
 from api.dialects import Dialect, Kind, dialect_named
 from api.enhance import Styles, enhance
 from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, UnknownModel
-from api.images import decode_base64, is_address
+from api.inputs import Inputs
 from api.metrics import SUBMISSIONS
+from api.repeats import digest
 from api.requests import ImageRequest
 from api.terms import NOWHERE, Place, Wishes
 from api.waiting import Waiting
 from shared.add_ons import AddOns
-from shared.egress import Guard, Refused, check_url
+from shared.egress import Guard
 from shared.jobs import Job, JobRecord, JobState
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
 from shared.ledger.pauses import Pauses
 from shared.ledger.places import Standing, read_load, read_standing
-from shared.ledger.submissions import Outcome, Receipt, Submission, Submissions
+from shared.ledger.receipts import Outcome, Receipt, Submission
+from shared.ledger.submissions import Submissions
 from shared.models import ModelCard, Registry
-from shared.object_store import STORE_ERRORS, ObjectStore, input_key
+from shared.object_store import ObjectStore
 from shared.outcome import outcome
 from shared.schedulers import Choice, UnknownScheduler, choose, fitting
 from shared.tenants import Tenant
 
 log = logging.getLogger(__name__)
-
-SMALL = 2**14
-"""Characters that are hashed sooner than handed to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +78,19 @@ class Door:
         self, job: Job, fields: dict[str, Any], tenant: Tenant, kind: str, wishes: Wishes
     ) -> tuple[JobRecord, Place]:
         """Accept the job that these fields ask for; as `submit`."""
-        job = await self._with_inputs(job, partial(self._store, job.id))
-        digest = ""
-        if wishes.idempotency_key:
-            digest = await _digest(fields, job.dialect, kind)
-        submission = self._submission(job, digest, tenant, wishes)
+        job = await self._inputs.keep(job)
+        asked = await digest(fields, job.dialect, kind) if wishes.idempotency_key else ""
+        submission = self._submission(job, asked, tenant, wishes)
         fields.clear()  # megabytes of base64, perhaps, that would be kept while the caller waits
         receipt = await self.submissions.submit(submission)
         SUBMISSIONS.labels(receipt.outcome).inc()
         if receipt.outcome is not Outcome.ACCEPTED:
-            await self._discard(job)
+            await self._inputs.discard(job)
         _refuse(receipt, tenant)
         try:
             seconds = self.patience(wishes.wait, webhook=job.webhook is not None)
-            standing = read_standing(receipt.standing) if receipt.standing else NOWHERE.standing
-            if seconds <= 0 and standing.waits:
-                place = Place(standing, read_load(receipt.load))
+            place = _place(receipt)
+            if seconds <= 0 and place.standing.waits:
                 record = _accepted(job, receipt)
             else:
                 record = await self._wait(receipt.job_id, tenant, seconds)
@@ -122,7 +114,7 @@ class Door:
     ) -> tuple[Job, Load]:
         """What `submit` would accept, and how busy its pool is; nothing is stored or recorded."""
         job = self._job(fields, tenant, dialect, kind)
-        await self._with_inputs(job, lambda image: str(len(self._decode(image))))
+        await self._inputs.check(job)
         return job, await self.submissions.load(job.pool)
 
     def _job(self, fields: dict[str, Any], tenant: Tenant, dialect: Dialect, kind: Kind) -> Job:
@@ -154,14 +146,14 @@ class Door:
             raise UnknownModel(ascii(model_id).strip("'")[:80])
         return card
 
-    def _submission(self, job: Job, digest: str, tenant: Tenant, wishes: Wishes) -> Submission:
+    def _submission(self, job: Job, asked: str, tenant: Tenant, wishes: Wishes) -> Submission:
         return Submission(
             job,
             weight=tenant.weight,
             most_live=tenant.most_live,
             most_waiting=self.settings.most_waiting,
             idempotency_key=wishes.idempotency_key,
-            digest=digest,
+            digest=asked,
             cancel_after=wishes.cancel_after,
             most_running=tenant.most_running,
             shed_after=self.settings.shed_after,
@@ -200,54 +192,9 @@ class Door:
         dialect = dialect_named(record.job.dialect)
         return processing(record, place.eta(record), dialect, self.settings.public_url)
 
-    async def _with_inputs(self, job: Job, keep: Callable[[str], str]) -> Job:
-        """The job with its addresses checked as far as they show, and its inline images kept."""
-        params = job.params
-        init_image, mask_image = [
-            image and await self._input(field, image, keep)
-            for field, image in (
-                ("init_image", params.init_image), ("mask_image", params.mask_image),
-            )
-        ]  # fmt: skip
-        if job.webhook:
-            self._check("webhook", job.webhook)
-        if (init_image, mask_image) == (params.init_image, params.mask_image):
-            return job
-        params = params.model_copy(update={"init_image": init_image, "mask_image": mask_image})
-        return job.model_copy(update={"params": params})
-
-    async def _input(self, field: str, image: str, keep: Callable[[str], str]) -> str:
-        if is_address(image):
-            # Of a link of ours no more than is needed is kept: a signature is a secret.
-            is_own = self.store.own_key(image) is not None
-            return image.partition("?")[0] if is_own else self._check(field, image)
-        try:
-            return await asyncio.to_thread(keep, image)
-        except ValueError as error:
-            raise InvalidFields.of(field, str(error)) from None
-
-    def _store(self, job_id: int, image: str) -> str:
-        data, key = self._decode(image), input_key()
-        self.store.put(key, data, "application/octet-stream", job_id=job_id)
-        return key
-
-    def _decode(self, image: str) -> bytes:
-        return decode_base64(image, most=self.settings.image_bytes)
-
-    async def _discard(self, job: Job) -> None:
-        """Remove the uploads of a request that started no job; what cannot be removed stays."""
-        inputs = (job.params.init_image, job.params.mask_image)
-        keys = [key for key in inputs if key and not is_address(key)]
-        try:
-            await asyncio.to_thread(self.store.delete, keys)
-        except (OSError, *STORE_ERRORS):
-            log.warning("uploads not removed", extra={"keys": keys})
-
-    def _check(self, field: str, url: str) -> str:
-        try:
-            return check_url(url, self.guard)
-        except Refused as error:
-            raise InvalidFields.of(field, f"cannot be used: {error.reason}") from None
+    @property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.store, self.guard, self.settings.image_bytes)
 
     def patience(self, asked: float | None, *, webhook: bool) -> float:
         """Seconds to wait for a result; `asked` by the caller or None."""
@@ -267,12 +214,20 @@ def _accepted(job: Job, receipt: Receipt) -> JobRecord:
     )
 
 
+def _place(receipt: Receipt) -> Place:
+    """Where a job stood when it was accepted; nowhere, if that was not read."""
+    if receipt.standing is None or receipt.load is None:
+        return NOWHERE
+    return Place(read_standing(receipt.standing), read_load(receipt.load))
+
+
 def _refuse(receipt: Receipt, tenant: Tenant) -> None:
     match receipt.outcome:
         case Outcome.CONFLICT:
             raise RepeatedKey
         case Outcome.TENANT_FULL:
-            retry_after = int(read_load(receipt.load).before(0).eta)
+            load = read_load(receipt.load) if receipt.load else Load(receipt.waiting)
+            retry_after = int(load.before(0).eta)
             raise TooManyJobs(tenant.most_live, retry_after=retry_after)
         case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:
             raise Unavailable
@@ -289,17 +244,3 @@ def _scheduler(request: ImageRequest, card: ModelCard) -> Choice:
         )
     except UnknownScheduler as error:
         raise InvalidFields.of("scheduler", str(error)) from None
-
-
-async def _digest(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
-    texts = [value for value in fields.values() if isinstance(value, str)]
-    if sum(map(len, texts)) < SMALL:
-        return _digest_of(fields, dialect, kind)
-    return await asyncio.to_thread(_digest_of, fields, dialect, kind)
-
-
-def _digest_of(fields: Mapping[str, Any], dialect: str, kind: str) -> str:
-    body = {name: value for name, value in fields.items() if name != "key"}
-    # The same fields make another image elsewhere, and the answer has other words.
-    asked = json.dumps([dialect, kind, body], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()

@@ -119,10 +119,10 @@ async def _body(request: Request, fields: HeldFields) -> Mapping[str, Any]:
     if kind == "multipart/form-data":
         most = request.app.state.settings.max_body
         try:
-            form = await _limited(request, fields).form(max_part_size=most)
+            async with _limited(request, fields).form(max_part_size=most) as form:
+                return {name: value for name, value in form.items() if isinstance(value, str)}
         except UnicodeError:  # it may name any encoding
             raise UnreadableBody from None
-        return {name: value for name, value in form.items() if isinstance(value, str)}
     body = await _bytes(request, fields)
     # curl calls whatever it sends a form.
     if kind == "application/x-www-form-urlencoded" and not body.startswith(b"{"):

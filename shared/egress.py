@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Self
 
 import httpcore
@@ -28,7 +29,8 @@ except PackageNotFoundError:  # run from a checkout
     USER_AGENT = "img2img/dev"
 
 # httpcore asks for it with every lock it takes, and where it is missing Python searches the disk.
-sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
+if find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 MAX_ANSWER = 4 * 2**10
 """Bytes of a webhook's answer that are read, and dropped."""

@@ -13,8 +13,9 @@ from shared.jobs import Job, JobRecord
 from shared.ledger.attempts import Attempt, Attempts
 from shared.ledger.connect import connect_for_requests
 from shared.ledger.reaper import Reaped, Reaper
+from shared.ledger.receipts import Submission
 from shared.ledger.records import read
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.submissions import Submissions
 
 T = TypeVar("T")
 

@@ -117,7 +117,7 @@ class Link:
                 self._pass(reader, to_server, waiting, is_request=True),
                 self._pass(from_server, writer, waiting, is_request=False),
             )
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # the latter as the loop ends
             pass
         finally:
             self.open -= writers

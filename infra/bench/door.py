@@ -21,7 +21,8 @@ from infra.local import Stack
 from shared.config import Settings
 from shared.jobs import new_job_id
 from shared.ledger.connect import connect_for_requests
-from shared.ledger.submissions import Outcome, Submissions
+from shared.ledger.receipts import Outcome
+from shared.ledger.submissions import Submissions
 
 CLIENTS = 32
 BARE, ALONE, TOGETHER = "bare send_task", "submit, one at a time", f"submit, {CLIENTS} at a time"

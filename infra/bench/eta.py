@@ -16,7 +16,7 @@ from infra.local import Stack
 
 HELD, FACTOR = 0.95, 3.0
 """The share of jobs that must be done by their eta, and how far the median eta may be off."""
-DEVICE = {"IMG2IMG_STEP_TIME": "0.008", "IMG2IMG_FULL_AT": "2", "IMG2IMG_ROW_SIDE": "512"}
+DEVICE = {"IMG2IMG_STEP_TIME": "0.006", "IMG2IMG_FULL_AT": "2", "IMG2IMG_ROW_SIDE": "512"}
 SIDES = (256, 512, 768)
 TENANTS = ("alice", "bob", "carol")
 PATIENCE = 300

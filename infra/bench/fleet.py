@@ -142,8 +142,8 @@ def linear(one: float, point: Point) -> float:
 def limit(points: Sequence[Point], one: float) -> str:
     """The most jobs a second that were still linear, and the next that were not."""
     share = {point.rate: point.rate / linear(one, point) for point in points}
-    held = max(rate for rate in share if share[rate] >= LINEAR)
-    missed = min((rate for rate in share if rate > held), default=None)
+    missed = min((rate for rate in share if share[rate] < LINEAR), default=None)
+    held = max((rate for rate in share if missed is None or rate < missed), default=one)
     said = f"{held:.0f} jobs/s, {held / one:.0f} such workers"
     return f"{said}; {missed:.0f} jobs/s are {share[missed]:.2f} of it" if missed else said
 

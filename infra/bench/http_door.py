@@ -151,6 +151,7 @@ def _ask(scene: Scene, name: str, count: int) -> dict[str, float]:
 
 def _latencies(scene: Scene, name: str, count: int, rate: float) -> dict[str, Any]:
     """From the moment a request was due to its answer."""
+    os.sched_setaffinity(0, scene.others)
     requests = [_request(name, number) for number in range(count)]
     _, port = scene.doors[name]
     times = poisson_times(rate, count, seed=1)

@@ -3,7 +3,7 @@
 import uuid
 
 from shared.jobs import Job, Params, new_job_id
-from shared.ledger.submissions import Submission
+from shared.ledger.receipts import Submission
 
 POOL = "default"
 UNLIMITED = 10**9

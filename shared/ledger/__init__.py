@@ -1,6 +1,7 @@
 """The truth about every job, in Redis; only the scripts in `lua/` change it, one round trip each.
 
 submissions   what the front door does: submit, find, cancel
+receipts      what is submitted, and the ledger's answer
 attempts      what a GPU worker does: claim, renew, finish, hand back
 deliveries    what a courier does: claim due webhooks, settle them; what an owner does: replay
 orders        what operators have workers do: drain, load a model; who lives
@@ -37,12 +38,13 @@ jobs:{tenant}         zset    the tenant's newest jobs, by the time they were ac
                               jobs:{tenant}:{track} those of one track_id
 idem:{tenant}:{key}   string  idempotency key -> job id and digest of the request
 backlog:{pool}        string  the work of those in `waiting`
-service:{pool}:{kind} hash    what jobs took lately, by kind of company
-bounds:{pool}         hash    by kind, how many times its expectation hardly any job takes
+service:{pool}:{kind} hash    what jobs took lately, by kind of company; all, and by size
+bounds:{pool}         hash    by kind and size, how many times its expectation hardly any job takes
 workers               zset    worker names by the time their record ends; worker:{name} holds it
 orders                stream  what workers are ordered; order:{id} holds their answers
 tokens:{key id}       hash    what a key with a request rate may still ask, and when that was
 swept                 string  whether the bucket was swept lately
 room                  string  whether there is memory for new jobs, for a second
+reap:{what}           string  how far the reaper came, and when
 dead                  stream  jobs and webhooks that were given up
 """

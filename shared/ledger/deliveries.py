@@ -78,20 +78,17 @@ class Deliveries:
         self._replay = redis.register_script(source("replay_delivery"))
 
     async def claim(self, most: int, *, lease: timedelta) -> list[Delivery]:
-        """Up to `most` that are due; each comes back after `lease` unless it is settled."""
+        """Up to `most` that are due; fewer only where no more are.
+
+        Each comes back after `lease` unless it is settled.
+        """
         milliseconds = round(lease.total_seconds() * 1000)
-        deliveries = []
-        for job_id, age, encoded in await self._claim(args=[self._settings, most, milliseconds]):
-            try:
-                fields = json.loads(encoded)
-                record, message_id = read(fields), fields["message_id"]
-            except (ValidationError, KeyError):
-                # Perhaps a newer version's: it comes back, and holds up no other.
-                logger.exception("record not readable", extra={"job_id": job_id})
-                continue
-            assert record is not None
-            attempt, turn = int(fields.get("tries", 0)) + 1, int(fields["turn"])
-            deliveries.append(Delivery(record, message_id, attempt, age / 1000, turn))
+        deliveries: list[Delivery] = []
+        while wanted := most - len(deliveries):
+            rows: Any = await self._claim(args=[self._settings, wanted, milliseconds])
+            deliveries += filter(None, (_delivery(*row) for row in rows))
+            if len(rows) < wanted:
+                break
         return deliveries
 
     async def delivered(self, delivery: Delivery, log: DeliveryLog) -> None:
@@ -150,6 +147,21 @@ class Deliveries:
                 round(delay * 1000),
             ]
         )
+
+
+def _delivery(job_id: str, age: int, encoded: str) -> Delivery | None:
+    if not encoded:
+        return None
+    try:
+        fields = json.loads(encoded)
+        record, message_id = read(fields), fields["message_id"]
+    except (ValidationError, KeyError):
+        # Perhaps a newer version's: it comes back, and holds up no other.
+        logger.exception("record not readable", extra={"job_id": job_id})
+        return None
+    assert record is not None
+    attempt, turn = int(fields.get("tries", 0)) + 1, int(fields["turn"])
+    return Delivery(record, message_id, attempt, age / 1000, turn)
 
 
 def _dead_letter(number: str, fields: dict[str, str]) -> DeadLetter:

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 LEAST = 1.0
 """Seconds: no eta is shorter."""
@@ -19,7 +19,6 @@ SPREAD = 0.1
 """Jobs whose work differs less, relative to its mean, do not show what more of it takes."""
 
 Kind = Literal["calm", "shared", "busy"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 NEAREST: dict[Kind, tuple[Kind, ...]] = {
     "calm": ("calm", "shared", "busy"),
     "shared": ("shared", "busy", "calm"),

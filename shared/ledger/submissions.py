@@ -1,27 +1,21 @@
 """What the front door does with the ledger: submit jobs, find and cancel them, ask for the time."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
-from typing import Any, cast
+from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from shared.config import Settings
 from shared.errors import Cancelled
-from shared.jobs import Failure, Job, JobRecord
+from shared.jobs import Failure, JobRecord
 from shared.ledger.estimates import Expectation, Load
-from shared.ledger.places import Found, Standing, read_load, read_standing
+from shared.ledger.places import Standing, read_load, read_standing
+from shared.ledger.receipts import Receipt, Submission, read_receipt, terms, track_digest
 from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
 from shared.ledger.together import Together
-from shared.webhooks import new_message_id
 
 CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
 CLEARED = Failure.of(Cancelled("Cancelled: the queue was cleared"))
@@ -29,58 +23,6 @@ AT_ONCE = 100
 """Jobs that one call of a script takes or ends: Redis does nothing else meanwhile."""
 BURST_SECONDS = 10
 """For which a key that was silent may ask at once what it may ask in all."""
-
-
-class Outcome(StrEnum):
-    """What became of a submission."""
-
-    ACCEPTED = "accepted"
-    REPEATED = "repeated"
-    """The same idempotency key and request came before: the id is the first job's."""
-    CONFLICT = "conflict"
-    """The same idempotency key came before with another request."""
-    TENANT_FULL = "tenant_full"
-    FULL = "full"
-    BEHIND = "behind"
-    """A job of the pool has waited for too long already."""
-    COLLISION = "collision"
-    """The random id is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A job and the terms it is submitted under."""
-
-    job: Job
-    weight: float
-    most_live: int
-    """Of the tenant, queued or running."""
-    most_waiting: int
-    """Of the pool."""
-    idempotency_key: str = ""
-    digest: str = ""
-    """Of the request, to tell a repeat from another request under the same key."""
-    cancel_after: timedelta | None = None
-    """Ends it, unless it has ended by then."""
-    most_running: int | None = None
-    """Of the tenant, on devices or on the way there; its other jobs wait in their lanes."""
-    shed_after: timedelta | None = None
-    """Refused if devices are behind and a job of the pool has waited for longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The ledger's answer to a submission."""
-
-    outcome: Outcome
-    job_id: int
-    waiting: int
-    """Jobs of the pool that waited before it."""
-    created: float
-    load: Found
-    """Of the pool, just after it, for `read_load`."""
-    standing: Found | None
-    """Of a job that was accepted just now, for `read_standing`."""
 
 
 class Submissions:
@@ -102,16 +44,20 @@ class Submissions:
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
-        return await self._submit_one(submission)
+        job = submission.job
+        # Written down here: what cannot be concerns nobody else.
+        return await self._submit_one((job.pool, terms(submission), job.model_dump_json()))
 
-    async def _submit_several(self, submissions: Sequence[Submission]) -> list[Receipt | Exception]:
+    async def _submit_several(
+        self, written: Sequence[tuple[str, str, str]]
+    ) -> list[Receipt | Exception]:
         args = [self._settings]
-        for submission in submissions:
-            args += (_terms(submission), submission.job.model_dump_json())
+        for _, *texts in written:
+            args += texts
         answer = json.loads(await self._submit(args=args))
         return [
-            _receipt(found, answer["loads"][submission.job.pool])
-            for submission, found in zip(submissions, answer["receipts"], strict=True)
+            read_receipt(found, answer["loads"].get(pool))
+            for (pool, *_), found in zip(written, answer["receipts"], strict=True)
         ]
 
     async def find(self, job_id: int, tenant: str) -> JobRecord | None:
@@ -132,7 +78,7 @@ class Submissions:
         All, or those of a track_id; one that is no text is found by its JSON. The index holds a
         thousand, for as long as finished jobs are kept.
         """
-        index = f"jobs:{tenant}" if track_id is None else f"jobs:{tenant}:{_track(track_id)}"
+        index = f"jobs:{tenant}" if track_id is None else f"jobs:{tenant}:{track_digest(track_id)}"
         first = 0
         if after is not None:
             rank = await self._redis.zrevrank(index, str(after))
@@ -199,62 +145,12 @@ class Submissions:
 
     async def expect(self, job_id: int, expectation: Expectation) -> None:
         """Remember what the caller is told first; how it comes out makes later ones better."""
-        await self._expect_one((job_id, expectation))
+        milliseconds = max(1, round(expectation.seconds * 1000))
+        await self._expect_one((job_id, milliseconds, expectation.of))
 
-    async def _expect_several(self, expected: Sequence[tuple[int, Expectation]]) -> list[None]:
+    async def _expect_several(self, expected: Sequence[tuple[int, int, str]]) -> list[None]:
         args: list[str | int] = [self._settings]
-        for job_id, expectation in expected:
-            args += (job_id, max(1, round(expectation.seconds * 1000)), expectation.of)
+        for one in expected:
+            args += one
         await self._expect(args=args)
         return [None] * len(expected)
-
-
-def _terms(submission: Submission) -> str:
-    """All that the script looks at, since it does not look into the job."""
-    job, running = submission.job, submission.most_running
-    terms = (
-        job.id,
-        job.tenant,
-        job.pool,
-        job.priority,
-        submission.weight,
-        job.webhook or "",
-        new_message_id(),
-        submission.idempotency_key,
-        submission.digest,
-        job.params.work,
-        submission.most_live,
-        submission.most_waiting,
-        _milliseconds(submission.cancel_after),
-        "" if job.track_id is None else _track(job.track_id),
-        "" if running is None else running,
-        _milliseconds(submission.shed_after),
-    )
-    return json.dumps([str(term) for term in terms])
-
-
-def _receipt(found: Any, load: Found) -> Receipt | Exception:
-    if isinstance(found, dict):
-        return ResponseError(found["error"])
-    outcome, job_id, waiting, now, *standing = found
-    return Receipt(
-        Outcome(outcome),
-        int(job_id),
-        waiting,
-        now / 1000,
-        load,
-        standing[0] if standing else None,
-    )
-
-
-def _milliseconds(time: timedelta | None) -> int | str:
-    return "" if time is None else round(time.total_seconds() * 1000)
-
-
-def _track(track_id: Any) -> str:
-    """A track_id as it is looked up: 5 and "5" are one, and objects however they are written."""
-    if isinstance(track_id, str) and track_id.startswith(("{", "[")):
-        with suppress(ValueError, RecursionError):
-            return _track(json.loads(track_id))
-    text = track_id if isinstance(track_id, str) else json.dumps(track_id, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

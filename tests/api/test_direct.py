@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from api.dependencies import ByField, ByHeader, _door
+from api.fields import read_fields, read_json
+from api.routes import images, v1
 from tests.api.conftest import KEY
 
 pytestmark = pytest.mark.anyio
@@ -11,6 +14,7 @@ pytestmark = pytest.mark.anyio
 USUAL = {"X-Anything": "x" * 256}
 GOOD = {"key": KEY, "prompt": "a cat", "init_image": "https://example.com/a.png", "seed": 1}
 BEARER = {"Authorization": f"Bearer {KEY}"}
+HEADERS = {"prefer", "idempotency-key", "cancel-after"}
 RANDOM = ("id", "request_id", "eta", "created", "file_prefix", "urls")
 """What differs from one job to the next."""
 REQUESTS = {
@@ -52,6 +56,24 @@ def shown(answer) -> str:
     for links in ("fetch_result", "tip", "future_links", "queue"):
         body.pop(links, None)
     return json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("router", "depends"),
+    [
+        (images.router, [read_fields, ByField("submit"), _door]),
+        (v1.images.router, [read_json, ByHeader("submit"), _door]),
+    ],
+    ids=["public", "v1"],
+)
+def test_every_endpoint_takes_what_it_is_called_with(router, depends):
+    posted = [route for route in router.routes if route.methods == {"POST"}]
+
+    assert posted
+    for route in posted:
+        assert [each.call for each in route.dependant.dependencies] == depends
+        assert {param.alias for param in route.dependant.header_params} <= HEADERS
+        assert route.dependant.query_params == route.dependant.body_params == []
 
 
 async def test_an_idempotency_key_that_is_too_long_is_refused_as_ever(client):

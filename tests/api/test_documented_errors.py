@@ -75,6 +75,18 @@ async def test_too_many_jobs_are_told_when_to_come_back(client, app):
     assert int(answers[-1].headers["retry-after"]) == body["retry_after"]
 
 
+async def test_too_many_jobs_are_refused_though_nobody_can_read_how_busy_the_pool_is(
+    client, app, redis
+):
+    app.state.tenants = Tenants([Entry(tenant="alice", key=KEY, most_live=1)])
+    redis.set("service:default:busy", "no hash")
+
+    accepted, refused = [await client.post(NEW, json=FIELDS) for _ in range(2)]
+
+    assert accepted.json()["status"] == "processing"
+    assert refused.status_code == 429
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "text"),
     [

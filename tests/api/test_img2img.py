@@ -1,7 +1,9 @@
 import asyncio
 import functools
+import gc
 import json
 import math
+import warnings
 from dataclasses import replace
 
 import httpx
@@ -132,6 +134,17 @@ async def test_fields_come_in_every_encoding(client, request_body, where):
         answer = await client.post(URL, params=fields)
 
     assert answer.json()["meta"]["W"] == 512
+
+
+async def test_a_file_in_a_form_is_closed(client, request_body):
+    fields = {name: (None, str(v)) for name, v in request_body.items() if v is not None}
+
+    with warnings.catch_warnings(record=True, action="always") as seen:
+        answer = await client.post(URL, files=fields | {"file": ("a.png", PNG)})
+        gc.collect()
+
+    assert answer.json()["meta"]["W"] == 512
+    assert not [each for each in seen if each.category is ResourceWarning]
 
 
 async def test_json_that_curl_calls_a_form_is_json_still(client, request_body):

@@ -1,5 +1,8 @@
 import gzip
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from threading import Event
@@ -20,6 +23,17 @@ from tests.shared.internet import (
 def image_host() -> Iterator[HttpServer]:
     with http_server(lambda request: Reply(body=PIXELS)) as server:
         yield server
+
+
+def test_a_library_that_is_installed_can_still_be_imported(tmp_path):
+    (tmp_path / "sniffio.py").touch()
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+
+    subprocess.run(
+        [sys.executable, "-c", "import shared.egress, sniffio"],
+        env={"PYTHONPATH": path},
+        check=True,
+    )
 
 
 def test_redirects_are_followed_until_there_are_too_many():

@@ -48,10 +48,15 @@ class Batcher:
             self._queues[key].samples.append(sample)
 
     def put_back(self, sample: Sample) -> None:
-        """A sample that was removed waits again, before those that came after it."""
-        self.add([sample])
+        """A sample has to begin again, before the others that have not begun.
+
+        Those that have come first: it waits for their memory, so they must not wait for its place.
+        """
+        if sample not in self:
+            self.add([sample])
         samples = self._queues[sample.key].samples
-        samples.insert(0, samples.pop())
+        samples.remove(sample)
+        samples.insert(sum(s.denoising is not None for s in samples), sample)
 
     @property
     def begun(self) -> list[Sample]:

@@ -290,8 +290,7 @@ class Engine:
         sample.restart()
         self._turned_away.append(sample)
         with self._changed:
-            if sample not in self._batcher:
-                self._batcher.put_back(sample)
+            self._batcher.put_back(sample)
 
     def _has_room(self, sample: Sample) -> bool:
         """While somebody waits for memory nobody begins but alone, so that some gets free."""

@@ -22,6 +22,7 @@ class Stages:
     develop  until the picture is here: decoding, copying; or the checks of all pictures
     encode   to a file
     upload   to the bucket
+    check    of an image that is only to be checked, in place of submit to upload
     finish   the ledger's answer
 
     Of several samples the later ones add what is left of theirs when the thread comes to them.

@@ -5,7 +5,7 @@
 --        milliseconds until it is cancelled ('' for never), digest of its track_id ('' for none),
 --        most running jobs of the tenant, most milliseconds that a job of the pool may have waited ('' for any)
 -- Returns JSON: {receipts: of each job {outcome, id, jobs waiting, milliseconds now, standing if it was accepted}
--- or an error that concerns it alone, loads: by pool}
+-- or an error that concerns it alone, loads: by pool}; a standing or a load that cannot be read is absent
 
 local LISTED = 1000 -- jobs that an index keeps
 local LOOKED_AT = 50 -- of those that have waited for too long
@@ -37,6 +37,12 @@ local function is_behind(pool, shed_after)
   return false
 end
 
+-- What is only said beside the outcome: an error would hide that jobs were recorded.
+local function if_known(find, ...)
+  local is_known, found = pcall(find, ...)
+  return is_known and found or nil
+end
+
 local function submit(terms, job)
   local id, tenant, pool, priority, weight, webhook, message_id, idempotency_key, digest, work = unpack(terms, 1, 10)
   local most_live, most_waiting, cancel_after = tonumber(terms[11]), tonumber(terms[12]), tonumber(terms[13])
@@ -44,7 +50,9 @@ local function submit(terms, job)
   local key, waiting = 'job:' .. id, redis.call('ZCARD', 'waiting:' .. pool)
 
   -- The answer to an earlier try got lost and the client library sent the script again.
-  if redis.call('HGET', key, 'job') == job then return {'accepted', id, waiting, now, standing_of(pool, tenant, id)} end
+  if redis.call('HGET', key, 'job') == job then
+    return {'accepted', id, waiting, now, if_known(standing_of, pool, tenant, id)}
+  end
   if redis.call('EXISTS', key) == 1 then return {'collision', id, waiting, now} end
 
   local remember = idempotency_key ~= '' and 'idem:' .. tenant .. ':' .. idempotency_key
@@ -75,8 +83,8 @@ local function submit(terms, job)
   end
   enqueue(id)
   pump(pool)
-  local standing = standing_of(pool, tenant, id)
-  standing.ahead = waiting -- its rank says less: others may have come within the same millisecond
+  local standing = if_known(standing_of, pool, tenant, id)
+  if standing then standing.ahead = waiting end -- its rank says less: others may have come within the same millisecond
   return {'accepted', id, waiting, now, standing}
 end
 
@@ -87,5 +95,5 @@ for at = 2, #ARGV, 2 do
   receipts[at / 2] = is_well and receipt or {error = type(receipt) == 'table' and receipt.err or receipt}
   loads[terms[3]] = true
 end
-for pool in pairs(loads) do loads[pool] = load_of(pool) end
+for pool in pairs(loads) do loads[pool] = if_known(load_of, pool) end
 return cjson.encode({receipts = receipts, loads = loads})

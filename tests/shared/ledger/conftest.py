@@ -8,7 +8,8 @@ from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries
 from shared.ledger.pauses import Pauses
 from shared.ledger.reaper import Reaper
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.receipts import Submission
+from shared.ledger.submissions import Submissions
 from tests.jobs import make_job
 
 

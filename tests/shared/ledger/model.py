@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from shared.jobs import Job
 from shared.ledger.deliveries import Delivery
-from shared.ledger.submissions import Outcome, Submission
+from shared.ledger.receipts import Outcome, Submission
 
 MAX_ATTEMPTS = 2
 """Fewer than in earnest, so that many jobs come to their last."""

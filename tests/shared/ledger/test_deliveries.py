@@ -197,6 +197,19 @@ async def test_a_record_that_cannot_be_read_holds_up_no_other(ledger):
     assert ledger.redis.zscore("outbox", str(unreadable.job.id)) is not None
 
 
+async def test_fewer_than_asked_for_come_only_where_no_more_are_due(ledger):
+    unreadable, expired, *readable = [await _due(ledger) for _ in range(4)]
+    ledger.redis.hset(f"job:{unreadable.job.id}", "job", "{}")
+    ledger.redis.delete(f"job:{expired.job.id}")
+    for due, attempt in enumerate([unreadable, expired, *readable]):
+        ledger.redis.zadd("outbox", {str(attempt.job.id): due})
+
+    claimed = await ledger.deliveries.claim(2, lease=LEASE)
+
+    assert [delivery.record.job for delivery in claimed] == [one.job for one in readable]
+    assert await ledger.deliveries.claim(2, lease=LEASE) == []
+
+
 async def test_what_was_put_off_comes_back_and_was_no_attempt(ledger):
     attempt = await _due(ledger)
     (taken,) = await ledger.deliveries.claim(10, lease=LEASE)

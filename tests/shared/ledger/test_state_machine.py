@@ -26,7 +26,8 @@ from shared.ledger.connect import connect_for_requests
 from shared.ledger.deliveries import Deliveries, Delivery, DeliveryLog
 from shared.ledger.pauses import Pauses
 from shared.ledger.reaper import Reaped, Reaper
-from shared.ledger.submissions import Submission, Submissions
+from shared.ledger.receipts import Submission
+from shared.ledger.submissions import Submissions
 from tests.jobs import FAILURE, RESULT, make_job
 from tests.shared.ledger.model import ENDS, FINAL, MAX_ATTEMPTS, Held, Model, repeated
 

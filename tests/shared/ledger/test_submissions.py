@@ -5,7 +5,7 @@ import pytest
 
 from api.terms import Place
 from shared.ledger.estimates import Load, Service
-from shared.ledger.submissions import Outcome
+from shared.ledger.receipts import Outcome
 from tests.jobs import FAILURE, make_job
 
 pytestmark = pytest.mark.anyio

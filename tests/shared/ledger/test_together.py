@@ -101,6 +101,58 @@ async def test_a_job_that_the_script_cannot_record_is_refused_alone(ledger):
     assert well.outcome == "accepted"
 
 
+async def test_a_job_that_cannot_be_written_down_is_refused_alone(ledger):
+    broken, well = await asyncio.gather(
+        ledger.submit(make_job(track_id="\ud800")),
+        ledger.submit(make_job()),
+        return_exceptions=True,
+    )
+
+    assert isinstance(broken, ValueError)
+    assert well.outcome == "accepted"
+
+
+async def test_a_load_that_cannot_be_read_hides_no_job_that_was_recorded(ledger):
+    ledger.redis.set("service:default:busy", "no hash")
+
+    broken, well = await asyncio.gather(
+        *(ledger.submit(make_job(pool=p)) for p in ("default", "xl"))
+    )
+
+    assert [broken.outcome, well.outcome] == ["accepted", "accepted"]
+    assert broken.load is None
+    assert well.load["waiting"] == 1
+
+
+async def test_jobs_whose_answer_got_lost_get_it_when_they_are_sent_again(ledger):
+    submissions = [*zip([make_job() for _ in range(3)], ("", "k", "k"), strict=True)]
+
+    first, again = [
+        await asyncio.gather(*(ledger.submit(job, idempotency_key=key) for job, key in submissions))
+        for _ in range(2)
+    ]
+
+    assert [receipt.outcome for receipt in first] == ["accepted", "accepted", "repeated"]
+    assert [(a.outcome, a.job_id) for a in again] == [(f.outcome, f.job_id) for f in first]
+    assert ledger.redis.zcard("waiting:default") == 2
+
+
+async def test_a_full_redis_keeps_nothing_of_the_jobs_that_it_refuses(ledger):
+    await ledger.submit()
+    ledger.redis.set("room", "yes")
+    before = sorted(ledger.redis.keys())
+    ledger.redis.config_set("maxmemory", 1)
+    try:
+        answers = await asyncio.gather(
+            *(ledger.submit(idempotency_key="k") for _ in range(2)), return_exceptions=True
+        )
+    finally:
+        ledger.redis.config_set("maxmemory", 0)
+
+    assert all(isinstance(answer, RedisError) for answer in answers)
+    assert sorted(ledger.redis.keys()) == before
+
+
 async def test_scripts_that_redis_has_forgotten_are_sent_again(ledger):
     await ledger.submit()
     ledger.redis.script_flush()

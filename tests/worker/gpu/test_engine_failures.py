@@ -93,6 +93,25 @@ def test_out_of_memory_halves_the_batch_until_it_fits(pipeline, make_engine):
     assert {rows for _, rows in pipeline.forwards} == {2}
 
 
+def test_who_begins_again_lets_those_end_whose_memory_it_waits_for(pipeline, make_engine):
+    def before(name, samples, rows):
+        if name == "predict" and rows > 1:
+            raise DeviceMemoryFull("only one at a time from now on")
+        if name == "advance" and not full:
+            full.append(samples[0])
+            raise DeviceMemoryFull("for now")
+
+    full = []
+    engine = make_engine(pipeline)
+    pipeline.before = before
+    first, second = make_sample(), make_sample()
+
+    engine.submit([first, second])
+
+    assert [sample.done.result(SECONDS).steps for sample in (first, second)] == [4, 4]
+    assert full == [first]
+
+
 @pytest.mark.parametrize("call", ["begin", "predict", "finish"])
 def test_what_does_not_fit_alone_fails_as_the_caller_is_told(pipeline, make_engine, call):
     engine = make_engine(pipeline)

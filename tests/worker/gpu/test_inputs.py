@@ -1,5 +1,6 @@
 """How a runner's threads come to the bytes of images at client-given addresses."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,6 +33,22 @@ def test_downloads_of_many_threads_share_one(fetch):
 
     assert images == [PHOTO.read_bytes()] * AT_ONCE
     assert downloaders() == before
+
+
+def test_a_download_that_hangs_holds_up_no_other(fetch):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Receiver(PHOTO) as receiver,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        host, port = silent.getsockname()
+        hanging = caller.submit(fetch, f"http://{host}:{port}/", "image")
+        connection, _ = silent.accept()
+
+        assert fetch(receiver.photo_url, "image") == PHOTO.read_bytes()
+        assert not hanging.done()
+        connection.close()
+        assert isinstance(hanging.exception(), BadInput)
 
 
 def test_a_download_that_fails_names_the_field_and_not_the_address(fetch):
