@@ -8,7 +8,7 @@ import pytest
 from shared.config import Settings
 from shared.ledger.estimates import Expectation
 from shared.ledger.reaper import Reaper
-from shared.ledger.submissions import Outcome
+from shared.ledger.receipts import Outcome
 from tests.jobs import FAILURE, RESULT, make_job
 
 pytestmark = pytest.mark.anyio
