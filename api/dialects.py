@@ -114,11 +114,6 @@ V1 = Dialect(
 """Our own: nothing in it is for the sake of older clients (api/v1.py)."""
 
 
-def dialect_named(name: str) -> Dialect:
-    """The version that a job was made by."""
-    return V1 if name == V1.name else DIALECTS[name]
-
-
 def dialect_of(path: str) -> Dialect:
     """The version that a path belongs to; what belongs to none is answered as v3 would."""
     every = (*DIALECTS.values(), V1)

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
-from api.dialects import Dialect, Kind, dialect_named
+from api.dialects import DIALECTS, V3, Dialect, Kind
 from api.enhance import Styles, enhance
 from api.errors import InvalidFields, RepeatedKey, TooManyJobs, Unavailable, UnknownModel
 from api.inputs import Inputs
@@ -189,7 +189,7 @@ class Door:
         """The job as it stands, in the public API's words."""
         if record.state.is_final:
             return outcome(record, self.store.links)
-        dialect = dialect_named(record.job.dialect)
+        dialect = DIALECTS.get(record.job.dialect, V3)  # nothing is fetched by POST below /v1
         return processing(record, place.eta(record), dialect, self.settings.public_url)
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from api.config import ApiSettings
 from shared.api_keys import KeyRecord, NewKey
@@ -17,7 +18,11 @@ from shared.ledger.connect import connect_for_requests
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked; 0 when it was done."""
-    return asyncio.run(_run(_arguments(arguments)))
+    try:
+        return asyncio.run(_run(_arguments(arguments)))
+    except RedisError as error:
+        print(f"error: {error}; IMG2IMG_REDIS_URL says which Redis", file=sys.stderr)
+        return 1
 
 
 async def _run(asked: argparse.Namespace) -> int:

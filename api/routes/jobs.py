@@ -63,7 +63,7 @@ for _dialect in DIALECTS.values():
 async def system_load(_: Reader, door: FrontDoor) -> dict[str, Any]:
     """Jobs that wait, and the seconds until a new one would be done."""
     load = await door.submissions.load(door.model.pool)
-    waits = load.before(load.waiting).eta if load.waiting else 0
+    waits = load.before(load.waiting).eta if load.waiting or load.running else 0
     return {"queue_num": load.waiting, "queue_time": waits, "status": "ok"}
 
 

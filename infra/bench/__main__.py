@@ -26,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts that were asked for."""
     asked = _arguments(arguments)
     if asked.show:
-        print(markdown(json.loads(asked.show.read_text())))
-        return 0
+        return _show(asked.show)
     # Before they are imported: what they print would run into the progress.
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     effort = QUICK if asked.quick else Effort()
@@ -39,11 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if finding.detail:
             console.print(finding.detail)
     rows = every_row(findings, PARTS)
-    console.print(_also(rows))
+    if any(not row.is_goal for row in rows):
+        console.print(_also(rows))
     console.print(table(goals(rows)))
     path = save(asked.out, effort, findings, rows, about)
     drawn = [one for finding in findings.values() for one in draw(finding.curves, path)]
     console.print(f"{about['seconds']} s; all numbers: {path}; beside it {len(drawn)} curves")
+    return 0
+
+
+def _show(path: Path) -> int:
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if "table" not in record:
+        print(f"error: {path} is no result of `make bench`", file=sys.stderr)
+        return 1
+    print(markdown(record))
     return 0
 
 

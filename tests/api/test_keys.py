@@ -15,6 +15,7 @@ from shared.api_keys import NewKey, new_key
 from shared.ledger.connect import connect_for_requests
 from shared.tenants import Entry, Tenants
 from tests.api.conftest import KEY, OTHER_KEY
+from tests.servers import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +252,10 @@ def test_the_command_line_names_what_is_wrong(settings, monkeypatch, capsys, wro
 
     assert main(["create", "--tenant", "dave", *wrong]) == 2
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_the_command_line_says_which_redis_it_misses(monkeypatch, capsys):
+    monkeypatch.setenv("IMG2IMG_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+
+    assert main(["list"]) == 1
+    assert "IMG2IMG_REDIS_URL" in capsys.readouterr().err

@@ -23,6 +23,16 @@ async def test_system_load_counts_what_waits(client, request_body):
     assert busy["queue_time"] >= 1
 
 
+async def test_who_asks_for_the_load_is_told_of_what_runs_too(client, attempts, request_body):
+    job = (await client.post("/api/v3/img2img", json=request_body)).json()
+    attempts.claim(str(job["id"]), "1", "worker:1")
+
+    load = (await client.post("/api/v3/system_load", json={"key": KEY})).json()
+
+    assert load["queue_num"] == 0
+    assert load["queue_time"] >= 1
+
+
 async def test_a_finished_image_is_served(client, app):
     app.state.door.store.put(f"generations/{PREFIX}-0.png", PNG, "image/png")
 

@@ -30,8 +30,13 @@ def painted(client, tmp_path):
         program = [sys.executable, "-P", str(PROGRAM), BUILT_IN_NAME, str(door.port), *function]
         arguments = json.dumps([*arguments, "out.png"])
         environment = door.trust | {"PYTHONPATH": str(client(pin))}
-        said = run([*program, arguments, *key], tmp_path, **environment)
-        assert (tmp_path / "out.png").exists(), said
+        # An eta holds for nearly every job, not for each: who asks but once may have to come again.
+        for _ in range(3):
+            said = run([*program, arguments, *key], tmp_path, **environment)
+            if (tmp_path / "out.png").exists():
+                break
+        else:
+            pytest.fail(said)
         with Image.open(tmp_path / "out.png") as image:
             return image.size
 

@@ -64,6 +64,16 @@ def test_a_saved_table_is_shown_as_markdown(tmp_path, capsys):
     assert "| size | at most 2 MB | 3 MB | missed |\n" in shown
 
 
+@pytest.mark.parametrize("text", ["not JSON", "{}", None])
+def test_what_is_no_result_is_not_shown(tmp_path, capsys, text):
+    path = tmp_path / "soak.json"
+    if text is not None:
+        path.write_text(text)
+
+    assert main(["--show", str(path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 @pytest.mark.parametrize(
     "curve",
     [

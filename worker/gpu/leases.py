@@ -125,7 +125,8 @@ class Leases:
         for one, alive in zip(held, answers, strict=True):
             # An attempt may have ended between the two lines above: then it is not lost, but done.
             if not alive and one in self._held.values():
-                log.warning("lease lost", extra={"job_id": one.attempt.job.id})
+                # Cancelled, or too late and given to another worker.
+                log.info("lease lost", extra={"job_id": one.attempt.job.id})
                 one.drop()
 
     def _run(self, before_each: Callable[[], None]) -> None:

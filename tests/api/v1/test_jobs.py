@@ -113,12 +113,14 @@ async def test_the_public_api_words_a_cancelled_job_as_failed(alice, submit):
     assert (fetched["status"], fetched["message"]) == ("failed", "Cancelled by its owner")
 
 
-async def test_the_public_api_shows_a_job_of_ours_and_where_to_find_it(alice, submit):
+async def test_the_public_api_shows_a_job_of_ours_and_where_its_clients_find_it(alice, submit):
     job = await submit()
 
     fetched = (await alice.post(f"http://door/api/v3/fetch/{job['id']}")).json()
+    again = await alice.post(fetched["fetch_result"])
 
-    assert (fetched["status"], fetched["fetch_result"]) == ("processing", job["urls"]["self"])
+    assert fetched["fetch_result"].endswith(f"/api/v3/fetch/{job['id']}")
+    assert (fetched["status"], again.json()["id"]) == ("processing", fetched["id"])
 
 
 async def test_jobs_are_listed_by_track_id_page_by_page(alice, bob, submit):
