@@ -1,5 +1,6 @@
 """Which loopback port a server gets."""
 
+import random
 import socket
 from collections.abc import Callable
 
@@ -7,6 +8,8 @@ from infra.local.keeper import StackError
 
 HOST = "127.0.0.1"
 DEFAULT = 8000
+BELOW_CONNECTIONS = range(10_000, 32_768)
+"""Kernels give connections higher ones: those may be taken before a server gets to listen."""
 
 
 def is_free(port: int) -> bool:
@@ -22,10 +25,10 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, chosen by the kernel."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
+    """A port that nobody listens on."""
+    draw = random.SystemRandom()
+    while not is_free(port := draw.choice(BELOW_CONNECTIONS)):
+        pass
     return port
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,8 +77,9 @@ def test_a_process_is_measured_with_its_children_in_whatever_session_they_are():
 
 
 def test_a_child_that_ended_and_was_not_asked_for_holds_nothing():
-    # The shell becomes a `cat` that knows nothing of its child: that stays behind as a zombie.
-    with session("true & echo ready; exec cat") as leader:
+    # This one never asks how its child ended: that stays behind as a zombie.
+    forgets = "import subprocess as s; p = s.Popen(['true']); print('ready', flush=True); input()"
+    with session(f'exec {sys.executable} -c "{forgets}"') as leader:
         [child] = psutil.Process(leader.pid).children()
         until(lambda: not alive(child.pid))
 
