@@ -55,7 +55,7 @@ audit: ## look for known faults in what infra/constraints.txt pins; what cannot 
 	@$(FRESH)/bin/pip install -q pip-audit
 	@$(FRESH)/bin/pip-audit --strict --no-deps --disable-pip -r infra/constraints.txt; status=$$?; rm -rf $(FRESH); exit $$status
 
-bench: $(INSTALLED) ## measure engine, scheduling and front door, some minutes; ARGS="--only door" chooses
+bench: $(INSTALLED) ## what was asked and what was measured, a quarter of an hour; ARGS="--only door" chooses
 	@$(BIN)/python -m infra.bench $(ARGS)
 
 bench-gpu: $(INSTALLED) ## measure what this CUDA card does with SD 1.5, SDXL and Flux, true sizes; ARGS="--only curve"

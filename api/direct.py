@@ -6,11 +6,13 @@ is out of the ordinary takes them.
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import to_json
-from starlette.routing import BaseRoute, Match
+from starlette.datastructures import URLPath
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from api.fields import HeldFields
@@ -69,6 +71,10 @@ class Shortcut(BaseRoute):
         """See starlette."""
         response = await self._calls[scope["path"]].answer(Request(scope, receive, send))
         await response(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """The routes behind it have the names; see starlette."""
+        raise NoMatchFound(name, path_params)
 
 
 def _has_long(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -234,7 +234,7 @@ def save(
         "results": {name: finding.results for name, finding in findings.items()},
         "table": [asdict(row) for row in rows],
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(record) + "\n")
     return path
 
 

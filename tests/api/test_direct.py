@@ -46,6 +46,10 @@ async def test_both_ways_give_the_same_answer(client, path, request_):
     assert direct.headers["content-type"] == usual.headers["content-type"]
 
 
+async def test_a_route_behind_it_is_still_found_by_its_name(app):
+    assert app.url_path_for("get_job", job_id="1") == "/v1/jobs/1"
+
+
 def shown(answer) -> str:
     """The body, in its own order, without what is random."""
 
