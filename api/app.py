@@ -82,6 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     listening.add_done_callback(_stop_unless_cancelled)
     yield
     await end([listening])
+    await door.submissions.close()
     await redis.aclose()
 
 

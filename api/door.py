@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from api.add_ons import choose_add_ons
 from api.answers import processing
 from api.config import ApiSettings
@@ -27,7 +25,7 @@ from shared.ledger.deliveries import Deliveries
 from shared.ledger.estimates import Load
 from shared.ledger.orders import Orders
 from shared.ledger.pauses import Pauses
-from shared.ledger.places import Standing, read_load, read_standing
+from shared.ledger.places import Standing, read_standing
 from shared.ledger.receipts import Outcome, Receipt, Submission
 from shared.ledger.submissions import Submissions
 from shared.models import ModelCard, Registry
@@ -98,8 +96,8 @@ class Door:
             # What its tenant's limit or an operator holds back says nothing of how others come out.
             is_free = tenant.most_running is None and not place.load.is_paused
             if not record.state.is_final and is_free:
-                with suppress(RedisError):
-                    await self.submissions.expect(record.job.id, place.expectation(record))
+                expected = self.submissions.expect(record.job.id, place.expectation(record))
+                expected.add_done_callback(_forgive)
             return record, place
         except Exception:
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
@@ -203,10 +201,17 @@ class Door:
         return 0 if webhook else self.settings.sync_wait.total_seconds()
 
 
+def _forgive(expected: asyncio.Future[None]) -> None:
+    """Less is learnt, and nobody need know."""
+    if not expected.cancelled():
+        expected.exception()
+
+
 def _accepted(job: Job, receipt: Receipt) -> JobRecord:
     """An accepted job, without asking the ledger again."""
     return JobRecord(
-        job=job.model_copy(update={"id": receipt.job_id}),
+        # Where it was a repeat, the first one's.
+        job=job if job.id == receipt.job_id else job.model_copy(update={"id": receipt.job_id}),
         state=JobState.QUEUED,
         generation=1,
         attempts=0,
@@ -218,7 +223,7 @@ def _place(receipt: Receipt) -> Place:
     """Where a job stood when it was accepted; nowhere, if that was not read."""
     if receipt.standing is None or receipt.load is None:
         return NOWHERE
-    return Place(read_standing(receipt.standing), read_load(receipt.load))
+    return Place(read_standing(receipt.standing), receipt.load)
 
 
 def _refuse(receipt: Receipt, tenant: Tenant) -> None:
@@ -226,7 +231,7 @@ def _refuse(receipt: Receipt, tenant: Tenant) -> None:
         case Outcome.CONFLICT:
             raise RepeatedKey
         case Outcome.TENANT_FULL:
-            load = read_load(receipt.load) if receipt.load else Load(receipt.waiting)
+            load = receipt.load or Load(receipt.waiting)
             retry_after = int(load.before(0).eta)
             raise TooManyJobs(tenant.most_live, retry_after=retry_after)
         case Outcome.FULL | Outcome.BEHIND | Outcome.COLLISION:

@@ -11,6 +11,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from shared.jobs import Job
+from shared.ledger.estimates import Load
 from shared.ledger.places import Found
 from shared.webhooks import new_message_id
 
@@ -61,8 +62,8 @@ class Receipt:
     waiting: int
     """Jobs of the pool that waited before it."""
     created: float
-    load: Found | None
-    """Of the pool, just after it, for `read_load`."""
+    load: Load | None
+    """Of the pool, just after it."""
     standing: Found | None
     """Of a job that was accepted just now, for `read_standing`."""
 
@@ -91,7 +92,7 @@ def terms(submission: Submission) -> str:
     return json.dumps([str(term) for term in said])
 
 
-def read_receipt(found: Any, load: Found | None) -> Receipt | Exception:
+def read_receipt(found: Any, load: Load | None) -> Receipt | Exception:
     """A receipt, or the error that concerned its job alone."""
     if isinstance(found, dict):
         return ResponseError(found["error"])

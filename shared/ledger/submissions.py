@@ -1,8 +1,10 @@
 """What the front door does with the ledger: submit jobs, find and cancel them, ask for the time."""
 
+import asyncio
 import json
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import cast
 
 from redis.asyncio import Redis
@@ -11,7 +13,7 @@ from shared.config import Settings
 from shared.errors import Cancelled
 from shared.jobs import Failure, JobRecord
 from shared.ledger.estimates import Expectation, Load
-from shared.ledger.places import Standing, read_load, read_standing
+from shared.ledger.places import Found, Standing, read_load, read_standing
 from shared.ledger.receipts import Receipt, Submission, read_receipt, terms, track_digest
 from shared.ledger.records import DELETED, read
 from shared.ledger.scripts import script_settings, source
@@ -21,6 +23,8 @@ CANCELLED = Failure.of(Cancelled("Cancelled by its owner"))
 CLEARED = Failure.of(Cancelled("Cancelled: the queue was cleared"))
 AT_ONCE = 100
 """Jobs that one call of a script takes or ends: Redis does nothing else meanwhile."""
+LATER = 0.02
+"""Seconds: so long nobody misses what is only learnt from."""
 BURST_SECONDS = 10
 """For which a key that was silent may ask at once what it may ask in all."""
 
@@ -40,7 +44,7 @@ class Submissions:
         self._place = redis.register_script(source("place"))
         self._expect = redis.register_script(source("expect"))
         self._submit_one = Together(self._submit_several, AT_ONCE)
-        self._expect_one = Together(self._expect_several, AT_ONCE)
+        self._expect_one = Together(self._expect_several, AT_ONCE, LATER)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Record the job and publish what is due, in one round trip."""
@@ -55,8 +59,9 @@ class Submissions:
         for _, *texts in written:
             args += texts
         answer = json.loads(await self._submit(args=args))
+        loads = {pool: _if_known(found) for pool, found in answer["loads"].items()}
         return [
-            read_receipt(found, answer["loads"].get(pool))
+            read_receipt(found, loads.get(pool))
             for (pool, *_), found in zip(written, answer["receipts"], strict=True)
         ]
 
@@ -143,10 +148,14 @@ class Submissions:
         found = json.loads(await self._place(args=[self._settings, pool, "", ""]))
         return read_load(found["load"])
 
-    async def expect(self, job_id: int, expectation: Expectation) -> None:
+    def expect(self, job_id: int, expectation: Expectation) -> asyncio.Future[None]:
         """Remember what the caller is told first; how it comes out makes later ones better."""
         milliseconds = max(1, round(expectation.seconds * 1000))
-        await self._expect_one((job_id, milliseconds, expectation.of))
+        return self._expect_one((job_id, milliseconds, expectation.of))
+
+    async def close(self) -> None:
+        """Say what is still to be said."""
+        await self._expect_one.close()
 
     async def _expect_several(self, expected: Sequence[tuple[int, int, str]]) -> list[None]:
         args: list[str | int] = [self._settings]
@@ -154,3 +163,10 @@ class Submissions:
             args += one
         await self._expect(args=args)
         return [None] * len(expected)
+
+
+def _if_known(found: Found) -> Load | None:
+    """A load; jobs were recorded before it was looked up, and an error would hide that."""
+    with suppress(LookupError, TypeError, ValueError):
+        return read_load(found)
+    return None

@@ -1,4 +1,4 @@
-"""Calls that are made in one turn of the event loop, sent as one."""
+"""Calls that are made at about the same time, sent as one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,37 +7,56 @@ from typing import Generic, TypeVar
 A = TypeVar("A")
 R = TypeVar("R")
 
+PATIENCE = 0.005
+"""Seconds: whoever comes while a call is out waits no longer for its return, as it may hang."""
+
 
 class Together(Generic[A, R]):
     """A function of one, by a function of several: under load, many share one round trip.
 
-    `call` answers for each in turn, with an exception for one that failed alone; what it raises, it
-    raises for all. Who is cancelled takes nothing from the others.
+    A call takes along who came in the same turn of the event loop, or within `seconds`; the next
+    one takes whoever comes while it is out. `call` answers for each in turn, with an exception for
+    one that failed alone; what it raises, it raises for all. Who is cancelled takes nothing from
+    the others.
     """
 
     def __init__(
-        self, call: Callable[[list[A]], Awaitable[Sequence[R | Exception]]], most: int
+        self,
+        call: Callable[[list[A]], Awaitable[Sequence[R | Exception]]],
+        most: int,
+        seconds: float = 0,
     ) -> None:
         self._call = call
         self._most = most
+        self._seconds = seconds
         self._waiting: list[tuple[A, asyncio.Future[R]]] = []
-        self._sent: set[asyncio.Task[None]] = set()
+        self._out: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, asked: A) -> R:
+    def __call__(self, asked: A) -> asyncio.Future[R]:
         """The answer for one."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._send)
+            loop.call_later(max(self._seconds, PATIENCE if self._out else 0), self._send)
         self._waiting.append((asked, answer))
-        return await answer
+        return answer
+
+    async def close(self) -> None:
+        """Wait for no more: until who waits now has an answer."""
+        self._send()
+        await asyncio.gather(*self._out)
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for first in range(0, len(waiting), self._most):
-            sent = asyncio.create_task(self._settle(waiting[first : first + self._most]))
-            self._sent.add(sent)  # nobody else holds it
-            sent.add_done_callback(self._sent.discard)
+            out = asyncio.create_task(self._settle(waiting[first : first + self._most]))
+            self._out.add(out)
+            out.add_done_callback(self._returned)
+
+    def _returned(self, out: asyncio.Task[None]) -> None:
+        self._out.discard(out)
+        if not self._seconds:
+            self._send()
 
     async def _settle(self, waiting: Sequence[tuple[A, asyncio.Future[R]]]) -> None:
         answers: Sequence[R | Exception]

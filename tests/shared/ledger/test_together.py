@@ -50,23 +50,77 @@ async def test_what_fails_as_a_whole_fails_for_all_and_the_next_turn_is_another_
     assert await together(3) == 3
 
 
-async def test_who_is_cancelled_takes_nothing_from_the_others():
-    may_answer = asyncio.Event()
+async def test_those_who_come_while_a_call_is_out_go_together_when_it_returns():
+    calls, is_out, may_answer = [], asyncio.Event(), asyncio.Event()
 
     async def call(asked):
+        calls.append(asked)
+        is_out.set()
         await may_answer.wait()
         return asked
 
     together = Together(call, most=9)
-    gone, stays = (asyncio.create_task(together(number)) for number in range(2))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)  # now both are on their way
+    answers = [together("first")]
+    await is_out.wait()
+
+    answers.append(together("second"))
+    await asyncio.sleep(0)  # another turn of the event loop
+    answers.append(together("third"))
+    may_answer.set()
+
+    assert await asyncio.gather(*answers) == ["first", "second", "third"]
+    assert calls == [["first"], ["second", "third"]]
+
+
+async def test_a_call_that_hangs_holds_up_nobody_who_comes_later():
+    is_out = asyncio.Event()
+
+    async def call(asked):
+        if asked == ["hangs"]:
+            is_out.set()
+            await asyncio.Event().wait()
+        return asked
+
+    together = Together(call, most=9)
+    first = together("hangs")
+    await is_out.wait()
+
+    assert await together("later") == "later"
+    assert not first.done()
+
+
+async def test_what_is_in_no_hurry_is_said_at_once_when_all_is_over():
+    calls = []
+
+    async def call(asked):
+        calls.append(asked)
+        return asked
+
+    together = Together(call, most=9, seconds=3600)
+    said = together("something")
+    await together.close()
+
+    assert said.done()
+    assert calls == [["something"]]
+
+
+async def test_who_is_cancelled_takes_nothing_from_the_others():
+    is_out, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def call(asked):
+        is_out.set()
+        await may_answer.wait()
+        return asked
+
+    together = Together(call, most=9)
+    gone, stays = together(0), together(1)
+    await is_out.wait()
 
     gone.cancel()
     may_answer.set()
 
     assert await stays == 1
-    assert gone.cancelled() or gone.cancelling()
+    assert gone.cancelled()
 
 
 async def test_jobs_that_are_submitted_at_once_are_recorded_in_one_round_trip(ledger):
@@ -121,7 +175,7 @@ async def test_a_load_that_cannot_be_read_hides_no_job_that_was_recorded(ledger)
 
     assert [broken.outcome, well.outcome] == ["accepted", "accepted"]
     assert broken.load is None
-    assert well.load["waiting"] == 1
+    assert well.load.waiting == 1
 
 
 async def test_jobs_whose_answer_got_lost_get_it_when_they_are_sent_again(ledger):
