@@ -41,8 +41,8 @@ def make_celery(
         # The ledger holds results; Celery's own backend would be a second truth.
         result_backend=None,
         task_ignore_result=True,
-        # Late acks on Redis run long jobs twice, restore work in flight at every dropped connection,
-        # and end the worker when Redis goes away; the ledger's lease protects the job.
+        # Late acks on Redis run long jobs twice, restore work in flight at every dropped
+        # connection, and end the worker when Redis goes away; the ledger's lease protects the job.
         task_acks_late=False,
         # Of what a worker has taken Redis keeps nothing: a prefetched message would sit in a busy
         # worker while others idle.
