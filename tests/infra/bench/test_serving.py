@@ -14,9 +14,9 @@ def test_a_requests_time_is_split_where_the_device_has_it():
         sent=9.999, accepted=10.0, claimed=10.003, finished=11.02, notified=11.025, stages=stages
     )
 
-    assert one.to_engine == pytest.approx(0.003 + 4 * 0.001)
+    assert one.to_engine == pytest.approx(0.003 + 3.5 * 0.001)
     assert one.to_first_step == pytest.approx(one.to_engine + 0.01)
-    assert one.to_webhook == pytest.approx(4 * 0.001 + 0.005)
+    assert one.to_webhook == pytest.approx(3.5 * 0.001 + 0.005)
     assert one.table()["accept to claim"] == pytest.approx(0.003)
     assert [*one.table()][2:-1] == STAGES.split()
 
