@@ -17,11 +17,6 @@ GENERATE = "generate"
 
 
 TRANSPORT = {
-    # Only the milliseconds between pop and early ack remain for these to cover.
-    "visibility_timeout": 60,
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
-    "unacked_mutex_expire": 10,
     # Priorities live in the ledger's lanes: one list per queue is enough.
     "priority_steps": [0],
     "socket_connect_timeout": 2,
@@ -46,10 +41,11 @@ def make_celery(
         # The ledger holds results; Celery's own backend would be a second truth.
         result_backend=None,
         task_ignore_result=True,
-        # Ack early. Late acks on Redis run long jobs twice, restore work in flight at every dropped
+        # Late acks on Redis run long jobs twice, restore work in flight at every dropped
         # connection, and end the worker when Redis goes away; the ledger's lease protects the job.
         task_acks_late=False,
-        # With early acks a prefetched message would sit in a busy worker while others idle.
+        # Of what a worker has taken Redis keeps nothing: a prefetched message would sit in a busy
+        # worker while others idle.
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
         task_serializer="json",
@@ -57,7 +53,8 @@ def make_celery(
         task_protocol=2,
         # A typo in a queue name must fail, not strand a job.
         task_create_missing_queues=False,
-        task_queues=[Queue(queue_name(pool)) for pool in sorted(pools)],
+        # no_ack: taken is gone. The ledger misses a message that nobody claims, and sends it again.
+        task_queues=[Queue(queue_name(pool), no_ack=True) for pool in sorted(pools)],
         task_default_queue=queue_name(min(pools)),
         worker_send_task_events=False,
         # Orders come through the ledger.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -29,6 +30,12 @@ def seconds_of_work(pid: int) -> float:
     """CPU time so far."""
     used = psutil.Process(pid).cpu_times()
     return used.user + used.system
+
+
+def page_faults(pid: int) -> int:
+    """How often the kernel had to find a page of memory for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[7])
 
 
 def resident_bytes(pid: int) -> int:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = QUICK if asked.quick else Effort()
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     begun, about = time.monotonic(), environment()
-    findings = _measure(asked.only, effort, console)
+    findings, about["seconds_by_part"] = _measure(asked.only, effort, console)
     about["seconds"] = round(time.monotonic() - begun)
     for finding in findings.values():
         if finding.detail:
@@ -68,9 +68,12 @@ def _also(rows: Sequence[Row]) -> Table:
     return drawn
 
 
-def _measure(parts: Sequence[str], effort: Effort, console: Console) -> dict[str, Finding]:
+def _measure(
+    parts: Sequence[str], effort: Effort, console: Console
+) -> tuple[dict[str, Finding], dict[str, int]]:
+    """What each part found, and in how many seconds."""
     bar = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[doing]}"))
-    findings = {}
+    findings, seconds = {}, {}
     with Progress(TextColumn("{task.description:>10}"), *bar, console=console) as progress:
         for part in parts:
             task = progress.add_task(part, total=1.0, doing="starting")
@@ -78,9 +81,11 @@ def _measure(parts: Sequence[str], effort: Effort, console: Console) -> dict[str
             def watch(share: float, doing: str, task=task) -> None:
                 progress.update(task, completed=share, doing=doing)
 
+            begun = time.monotonic()
             findings[part] = import_module(f"infra.bench.{part}").measure(effort, watch)
+            seconds[part] = round(time.monotonic() - begun)
             watch(1.0, "done")
-    return findings
+    return findings, seconds
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:

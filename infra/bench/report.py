@@ -54,7 +54,7 @@ class Effort:
     """Requests a round, with and without HTTP."""
     door_rounds: int = 5
     png_rounds: int = 5
-    serving: int = 160
+    serving: int = 100
     """Requests a round."""
     serving_rounds: int = 3
     stages: int = 300

@@ -43,7 +43,8 @@ class Request:
 class Moments:
     """When a request passed each point, in seconds since the epoch, and what it took between them.
 
-    `accepted`, `claimed` and `finished` are the ledger's, in whole milliseconds.
+    `accepted`, `claimed` and `finished` are the ledger's, to half a millisecond. The last two lie
+    within the worker's stages `claim` and `finish`, of which half is counted: not all of it twice.
     """
 
     sent: float
@@ -57,18 +58,25 @@ class Moments:
     @property
     def to_engine(self) -> float:
         """From the ledger's acceptance until the engine has the sample."""
-        return self.claimed - self.accepted + self._of("claim", "fetch", "decode", "submit")
+        claiming = self.claimed - self.accepted + self._of("claim") / 2
+        return claiming + self._of("fetch", "decode", "submit")
 
     @property
     def to_first_step(self) -> float:
-        """The same until its first step; it waits for the one that the device is at."""
+        """The same until its first step; it waits for those of others."""
         return self.to_engine + self._of("wait")
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """From when to when the device has it."""
+        began = self.accepted + self.to_first_step
+        return began, began + self._of("steps")
 
     @property
     def to_webhook(self) -> float:
         """From the last step until the receiver has the webhook."""
-        stored = self._of("develop", "encode", "upload", "finish")
-        return stored + self.notified - self.finished
+        finishing = self._of("finish") / 2 + self.notified - self.finished
+        return self._of("develop", "encode", "upload") + finishing
 
     def table(self) -> dict[str, float]:
         """All stages in order."""
@@ -81,6 +89,31 @@ class Moments:
 
     def _of(self, *stages: str) -> float:
         return sum(self.stages[stage] for stage in stages)
+
+
+def outside_device(moments: Sequence[Moments]) -> list[float]:
+    """Of each, the seconds to its first step while the device had no other request."""
+    steps = [one.steps for one in moments]
+    return [
+        one.to_engine + _uncovered(one.accepted + one.to_engine, began, steps)
+        for one, (began, _) in zip(moments, steps, strict=True)
+    ]
+
+
+def _uncovered(start: float, end: float, spans: Sequence[tuple[float, float]]) -> float:
+    """How much of the time from start to end lies in none of the spans."""
+    free = 0.0
+    for since, until in sorted(spans):
+        if since >= end:
+            break
+        free += max(0.0, since - start)
+        start = max(start, until)
+    return free + max(0.0, end - start)
+
+
+def _seconds(milliseconds: str) -> float:
+    """The ledger cuts off what is more than a whole one: half of it, on average."""
+    return (int(milliseconds) + 0.5) / 1000
 
 
 def requests(count: int, *, seed: int) -> list[Request]:
@@ -170,7 +203,7 @@ class Customers:
                 pipe.hmget(f"job:{job_id}", "created", "started", "finished")
             records: list[Any] = pipe.execute()
         return [
-            Moments(began, *(int(moment) / 1000 for moment in record), notified, stages[job_id])
+            Moments(began, *map(_seconds, record), notified, stages[job_id])
             for (job_id, (began, notified)), record in zip(sent.items(), records, strict=True)
         ]
 

@@ -94,8 +94,8 @@ class CountingModel:
         if self.card.family == "safety":
             unsafe = bool(sample.image is not None and sample.image.mean() > BRIGHT)
             return Picture(np.zeros((1, 1, 3), np.uint8), steps=1, unsafe=unsafe)
-        pixels = np.empty((sample.height, sample.width, 3), np.uint8)
-        pixels[:] = np.frombuffer(sample.seed.to_bytes(4, "big"), np.uint8)[1:]
+        row = np.tile(np.frombuffer(sample.seed.to_bytes(4, "big"), np.uint8)[1:], sample.width)
+        pixels = np.tile(row, sample.height).reshape(sample.height, sample.width, 3)
         return Picture(pixels, steps=sample.step)
 
 

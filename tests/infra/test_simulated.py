@@ -8,6 +8,7 @@ from PIL import Image
 
 from infra.local import Stack
 from infra.simulated.device import CountingModel
+from tests.processes import until
 from tests.worker.gpu.fakes import CARD, make_sample
 
 PHOTO = Path("infra/demo/astronaut.jpg")
@@ -36,6 +37,18 @@ def test_the_service_runs_on_a_device_that_only_takes_time(stack):
     [link] = answer["output"]
     picture = Image.open(httpx.get(link, timeout=10))
     assert picture.getpixel((0, 0)) == (0x11, 0x22, 0x33)
+
+
+def test_a_job_that_ends_well_is_one_line_of_its_workers_log(stack):
+    job_id = str(ask(stack, "a dog")["id"])
+    log = stack.processes["simulated"].log
+
+    def said() -> list[str]:
+        lines = log.read_text().splitlines()
+        return [json.loads(line)["message"] for line in lines if job_id in line]
+
+    until(said)
+    assert said() == ["job finished"]
 
 
 def test_a_prompt_can_ask_for_a_death_and_the_job_ends_all_the_same(stack):

@@ -54,6 +54,8 @@ def test_nothing_that_loses_doubles_or_ends_is_switched_on():
     # Late acks: an outage ends the worker (Celery 5.7.0), a dropped connection doubles its work.
     assert conf.task_acks_late is False
     assert conf.worker_cancel_long_running_tasks_on_connection_loss is False
+    # What is acknowledged may be restored: the ledger alone says what is sent again.
+    assert all(queue.no_ack for queue in conf.task_queues)
     # A prefetched message would wait in a busy worker.
     assert conf.worker_disable_prefetch is True
     # An outage may last longer than a hundred tries, and a failover answers with errors.

@@ -13,6 +13,7 @@ from redis import Redis
 
 from shared.queue import GENERATE, make_celery
 from worker.gpu.pool import gpu_pool
+from worker.gpu.tasks import Hint
 
 SLOTS = 2
 WORK_SECONDS = 0.01
@@ -24,7 +25,7 @@ def pool_worker(url: str) -> Celery:
     redis = Redis.from_url(url)
     celery = make_celery(url, {"default"}, drain=timedelta(seconds=0.2))
 
-    @celery.task(name=GENERATE, shared=False, bind=True)
+    @celery.task(name=GENERATE, shared=False, bind=True, Request=Hint)
     def generate(task, _: str, what: str) -> None:
         redis.rpush("said", f"start {task.request.id}")
         if what == "waits":

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import BadInput
-from tests.processes import alive, decoders_of, seconds_of_work, until
+from tests.processes import alive, decoders_of, page_faults, seconds_of_work, until
 from tests.worker.gpu.pictures import encoded, noise, photo, png, progressive
 from worker.gpu.decoder import DecoderLimits
 from worker.gpu.decoder_pool import DecoderLost, DecoderPool
@@ -22,6 +22,7 @@ from worker.gpu.images import Bounds, Wanted, pixels
 INIT = Wanted(field="init_image", width=64, height=64)
 MASK = Wanted(field="mask_image", width=64, height=64, is_mask=True)
 GOOD = encoded(photo())
+PAGES_OF_THE_LARGE_ONE = 768
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,18 @@ def test_a_decoder_makes_the_pixels_that_are_made_here(pool, wanted: Wanted, for
 
     assert np.array_equal(picture, pixels(data, wanted))
     assert picture.flags.writeable
+
+
+def test_a_decoder_keeps_the_memory_of_an_image_for_the_next(only_decoder):
+    large = encoded(noise((1024, 1024)), "JPEG")
+    with DecoderPool(1, DecoderLimits()) as pool:
+        for _ in range(3):
+            pool.decode(large, INIT)
+        before = page_faults(only_decoder())
+        for _ in range(10):
+            pool.decode(large, INIT)
+
+        assert page_faults(only_decoder()) - before < PAGES_OF_THE_LARGE_ONE
 
 
 def test_a_refusal_names_the_field_and_costs_no_decoder(pool):

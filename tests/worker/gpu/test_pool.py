@@ -73,6 +73,17 @@ def test_no_more_tasks_are_taken_than_there_are_slots(redis, worker, send):
     assert heard(redis, 2) == ["end a", "start c"]
 
 
+def test_redis_does_not_keep_what_a_worker_has_taken(redis, worker, send):
+    redis.config_resetstat()
+
+    send("a")
+    assert heard(redis, 2) == ["start a", "end a"]
+    send("b", "waits")
+    assert heard(redis, 1) == ["start b"], "Celery's loop has been round since the first one"
+
+    assert not {"cmdstat_hset", "cmdstat_hdel"} & redis.info("commandstats").keys()
+
+
 def test_sigquit_hands_back_what_runs_and_ends_the_worker(redis, worker, send):
     for task_id in ("a", "b", "c"):
         send(task_id, "waits")

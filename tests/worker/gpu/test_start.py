@@ -10,7 +10,8 @@ from worker.gpu import app
 from worker.gpu.app import GpuWorker
 from worker.gpu.config import GpuSettings
 from worker.gpu.decoder import DecoderLimits
-from worker.gpu.decoder_pool import DecoderLost, DecoderPool
+from worker.gpu.decoder_pool import DecoderPool
+from worker.gpu.images import Bounds
 
 
 def nothing(**_):
@@ -57,10 +58,10 @@ def test_a_worker_whose_models_do_not_warm_up_takes_nothing_and_is_never_ready(w
 
 
 def test_a_worker_whose_decoders_cannot_work_takes_nothing_and_is_never_ready(worker_with):
-    with DecoderPool(2, DecoderLimits(memory=40_000_000)) as decoders:
+    with DecoderPool(2, DecoderLimits(bounds=Bounds(bytes=1))) as decoders:
         worker, took_jobs = worker_with(decoders=decoders)
 
-        with pytest.raises((BadInput, DecoderLost)):
+        with pytest.raises(BadInput):
             worker.run()
 
     assert took_jobs == []
