@@ -207,6 +207,11 @@ class ObjectStore:
                 return address[len(base) + 1 :]
         return None
 
+    def leads_here(self, url: str) -> bool:
+        """Whether an address is one of the API's own routes, or in the bucket."""
+        address = url.partition("?")[0]
+        return any(f"{address}/".startswith(f"{base}/") for base in self._bases)
+
     def links(self, keys: Iterable[str]) -> list[str]:
         """Where a client gets these objects, as `IMG2IMG_OUTPUT_LINKS` says."""
         match self._settings.output_links:
