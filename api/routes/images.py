@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, TypeVarTuple
 
 from fastapi import APIRouter, Header, HTTPException, Response
 
@@ -14,7 +15,11 @@ from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject, possi
 
 router = APIRouter(tags=["images"])
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 NO_IMAGE = "No such image, or it has expired"
+LOOKING = ThreadPoolExecutor(4, "looking")
+"""Reads what anybody may ask for, and as often: submissions do not wait behind it."""
 
 ANSWERS = "Answers `success` when it is done in time, else `processing`."
 WHAT: dict[Kind, str] = {
@@ -63,7 +68,7 @@ def _serves(folder: str) -> Callable[..., Awaitable[Response]]:
     async def output(name: str, door: FrontDoor) -> Response:
         """A finished image. Its name is the permission to read it."""
         keys = possible_keys(folder, name, attempts=door.settings.max_attempts)
-        return image_response(await asyncio.to_thread(_first, door.store, keys))
+        return image_response(await looked_up(_first, door.store, keys))
 
     return output
 
@@ -78,6 +83,11 @@ for _folder in OUTPUT_FOLDERS:
             include_in_schema=_method == "GET",
             name=f"output ({_folder})",
         )
+
+
+async def looked_up(look: Callable[[*Ts], T], *args: *Ts) -> T:
+    """What this finds in the store, by a few threads of its own."""
+    return await asyncio.get_running_loop().run_in_executor(LOOKING, look, *args)
 
 
 def image_response(stored: StoredObject) -> Response:
