@@ -68,7 +68,7 @@ async def uploaded(name: str, door: FrontDoor) -> Response:
     if not UPLOAD_NAME.fullmatch(name):
         raise HTTPException(404, NO_UPLOAD)
     try:
-        stored = await looked_up(door.store.get, f"uploads/{name}")
+        stored = await looked_up(door.store.open, f"uploads/{name}")
     except FileNotFoundError:
         raise HTTPException(404, NO_UPLOAD) from None
-    return image_response(stored)
+    return image_response(stored, door.settings)

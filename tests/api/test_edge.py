@@ -22,6 +22,7 @@ from api.fields import (
     HeldFields,
     Room,
 )
+from shared.object_store import OpenObject
 from tests.api.conftest import KEY, PNG
 from tests.servers import free_port
 
@@ -305,6 +306,25 @@ async def _until_there_is_room(edge: Edge, *lines: str) -> Answer:
         while (answer := await edge.post(padded(FREE + 100_000), *lines)).status == 503:
             pass
     return answer
+
+
+async def test_who_does_not_take_an_image_holds_a_piece_of_it_and_not_for_ever(serve, monkeypatch):
+    edge = await serve(body_time=timedelta(milliseconds=50), body_rate=2**30)
+    store, key, size = edge.state.door.store, f"uploads/{'0' * 32}.png", 32 * 2**20
+    store.put(key, PNG + bytes(size - len(PNG)), "image/png")
+    reads, closed, read, close = [], asyncio.Event(), OpenObject.read, OpenObject.close
+    monkeypatch.setattr(OpenObject, "read", lambda *args: reads.append(args[1]) or read(*args))
+    monkeypatch.setattr(OpenObject, "close", lambda one: closed.set() or close(one))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(request_head("GET", f"/{key}"))
+
+    async with asyncio.timeout(10):
+        await closed.wait()  # and nothing was taken until then
+        taken = await reader.read()
+
+    writer.close()
+    assert taken.startswith(b"HTTP/1.1 200")
+    assert len(taken) - 2**12 < sum(reads) < size
 
 
 def test_a_body_whose_owner_is_known_leaves_the_lobby():

@@ -108,7 +108,7 @@ async def test_a_submission_does_not_wait_behind_all_who_look_for_images(
 ):
     may_answer, begun = threading.Event(), []
 
-    def get(key: str):
+    def open_(key: str):
         begun.append(key)
         may_answer.wait(30)
         raise FileNotFoundError(key)
@@ -117,7 +117,7 @@ async def test_a_submission_does_not_wait_behind_all_who_look_for_images(
         may_answer.wait(30)
 
     store = app.state.door.store
-    monkeypatch.setattr(store, "get", get)
+    monkeypatch.setattr(store, "open", open_)
     monkeypatch.setattr(store, "job_of", job_of)
     delete = {"key": request_body["key"], "image": f"{PREFIX}-0.png"}
     looks = [
