@@ -310,7 +310,7 @@ async def _until_there_is_room(edge: Edge, *lines: str) -> Answer:
 
 async def test_who_does_not_take_an_image_holds_a_piece_of_it_and_not_for_ever(serve, monkeypatch):
     edge = await serve(body_time=timedelta(milliseconds=50), body_rate=2**30)
-    store, key, size = edge.state.door.store, f"uploads/{'0' * 32}.png", 32 * 2**20
+    store, key, size = edge.state.door.store, f"uploads/{'5' * 32}.png", 32 * 2**20
     store.put(key, PNG + bytes(size - len(PNG)), "image/png")
     reads, closed, read, close = [], asyncio.Event(), OpenObject.read, OpenObject.close
     monkeypatch.setattr(OpenObject, "read", lambda *args: reads.append(args[1]) or read(*args))
