@@ -20,7 +20,7 @@ from api.door import Door
 from api.edge import Edge
 from api.enhance import read_styles
 from api.fields import Room
-from api.openapi.document import document
+from api.openapi.document import document, schema_route
 from api.routes import (
     absent,
     checks,
@@ -133,4 +133,5 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     by_header = (v1.router.prefix, v1.images.router, ByHeader("submit").direct)
     app.router.routes.insert(0, Shortcut((by_field, by_header)))
     app.openapi = cache(partial(document, app, settings))  # type: ignore[method-assign]
+    app.router.routes.insert(1, schema_route(app))
     return app

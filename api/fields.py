@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Request
 from starlette.types import Message
@@ -22,6 +22,8 @@ MOST_BRACKETS, MOST_COMMAS = 10_000, 100_000
 """In JSON: millions would take seconds, in which nobody is answered, and gigabytes."""
 MOST_FORM_FIELDS = 1000
 """As starlette has it for multipart forms."""
+MOST_ESCAPES = 1_200_000
+"""In a form that is no multipart one: as much base64 as a body may hold has fewer."""
 
 
 @dataclass(slots=True)
@@ -136,12 +138,17 @@ async def _bytes(request: Request, fields: HeldFields) -> bytes:
 
 
 def _form(body: bytes) -> dict[str, str]:
-    text = body.decode(errors="replace")
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FORM_FIELDS)
-    except ValueError:
-        raise UnreadableBody(f"The form must have at most {MOST_FORM_FIELDS} fields") from None
-    return dict(pairs)
+    if body.count(b"&") >= MOST_FORM_FIELDS or body.count(b"%") > MOST_ESCAPES:
+        raise UnreadableBody(
+            f"The form must have at most {MOST_FORM_FIELDS} fields and {MOST_ESCAPES} escapes"
+        )
+    # The standard library's way takes a text apart wherever it is no ASCII.
+    pairs = (pair.partition(b"=") for pair in body.split(b"&") if pair)
+    return {_unescaped(name): _unescaped(value) for name, _, value in pairs}
+
+
+def _unescaped(text: bytes) -> str:
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode(errors="replace")
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Inputs:
             log.warning("uploads not removed", extra={"keys": keys})
 
     async def _with_images(self, job: Job, keep: Callable[[str], str]) -> Job:
+        if job.webhook and self.store.leads_here(self._address("webhook", job.webhook)):
+            raise InvalidFields.of("webhook", "cannot be used: it leads back to this service")
         params = job.params
         init_image, mask_image = [
             image and await self._image(field, image, keep)
@@ -49,8 +51,6 @@ class Inputs:
                 ("init_image", params.init_image), ("mask_image", params.mask_image),
             )
         ]  # fmt: skip
-        if job.webhook:
-            self._address("webhook", job.webhook)
         if (init_image, mask_image) == (params.init_image, params.mask_image):
             return job
         params = params.model_copy(update={"init_image": init_image, "mask_image": mask_image})

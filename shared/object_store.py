@@ -18,6 +18,7 @@ from shared.jobs import Job, attempt_prefix
 from shared.retention import is_ours, lifecycle_rules
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 CONNECT_SECONDS = 3
@@ -53,6 +54,24 @@ class StoredObject:
 
     body: bytes
     content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """An object that is read as it is needed; close it. Belongs to one thread at a time."""
+
+    size: int
+    """In bytes."""
+    content_type: str
+    _stream: "StreamingBody"
+
+    def read(self, most: int | None = None) -> bytes:
+        """What comes next, no more than that; empty at the end. Raises boto3's errors."""
+        return self._stream.read(most)
+
+    def close(self) -> None:
+        """Leave the rest."""
+        self._stream.close()
 
 
 class ObjectStore:
@@ -166,6 +185,11 @@ class ObjectStore:
         return int(job_id) if job_id and job_id.isdecimal() else None
 
     def get(self, key: str) -> StoredObject:
+        """An object, whole; raises as `open` does."""
+        with closing(self.open(key)) as found:
+            return StoredObject(found.read(), found.content_type)
+
+    def open(self, key: str) -> OpenObject:
         """Raises `FileNotFoundError` when there is no such object, or its time is over."""
         try:
             answer = self._s3.get_object(Bucket=self._bucket, Key=key)
@@ -176,9 +200,7 @@ class ObjectStore:
         if _is_over(key, answer["LastModified"]):
             answer["Body"].close()
             raise FileNotFoundError(key)
-        # Not `with answer["Body"]`: that is urllib3's own stream, whose errors nobody here knows.
-        with closing(answer["Body"]) as body:
-            return StoredObject(body.read(), answer["ContentType"])
+        return OpenObject(answer["ContentLength"], answer["ContentType"], answer["Body"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is no error. Raises `OSError` naming what stays."""
@@ -206,6 +228,11 @@ class ObjectStore:
             if address.startswith(f"{base}/") and OWN_IMAGE.fullmatch(address[len(base) + 1 :]):
                 return address[len(base) + 1 :]
         return None
+
+    def leads_here(self, url: str) -> bool:
+        """Whether an address is one of the API's own routes, or in the bucket."""
+        address = url.partition("?")[0]
+        return any(f"{address}/".startswith(f"{base}/") for base in self._bases)
 
     def links(self, keys: Iterable[str]) -> list[str]:
         """Where a client gets these objects, as `IMG2IMG_OUTPUT_LINKS` says."""

@@ -1,10 +1,13 @@
 """Completes what FastAPI knows of the routes: bodies, answers, examples, and where a key goes."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from pydantic_core import to_json
+from starlette.routing import Route
 
 from api.answers import not_found
 from api.config import ApiSettings
@@ -45,6 +48,16 @@ LINKS = {
     for name, method in (("job", "get"), ("cancel", "delete"))
 }
 LOCATION = {"Location": {"description": "Of the job", "schema": {"type": "string"}}}
+
+
+def schema_route(app: FastAPI) -> Route:
+    """/openapi.json, written once: for each who asks anew, all others would wait meanwhile."""
+    written = cache(lambda: to_json(app.openapi()))
+
+    async def openapi(_: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
+    return Route("/openapi.json", openapi, include_in_schema=False)
 
 
 def document(app: FastAPI, settings: ApiSettings) -> dict[str, Any]:

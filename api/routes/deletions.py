@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from api.dependencies import Fields, FrontDoor, Submitter
 from api.door import Door
 from api.errors import InvalidFields, NotFinished, NotFound
+from api.routes.images import looked_up
 from api.routes.jobs import JOB_ID
 from shared.jobs import JobRecord
 from shared.object_store import OUTPUT_FOLDERS, ObjectStore, output_keys, possible_keys
@@ -48,7 +49,7 @@ async def _by_name(image: str, tenant: str, door: Door) -> tuple[JobRecord, int]
     name = image.partition("?")[0].rpartition("/")[2]
     attempts = door.settings.max_attempts
     keys = [key for f in OUTPUT_FOLDERS for key in possible_keys(f, name, attempts=attempts)]
-    job_id = await asyncio.to_thread(_job_of, door.store, keys)
+    job_id = await looked_up(_job_of, door.store, keys)
     record = job_id and await door.submissions.find(job_id, tenant)
     if not record:
         raise NotFound("Image")

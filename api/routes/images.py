@@ -2,19 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, TypeVarTuple
 
 from fastapi import APIRouter, Header, HTTPException, Response
+from starlette.types import Receive, Scope, Send
 
+from api.config import ApiSettings
 from api.dependencies import Fields, FrontDoor, Submitter
 from api.dialects import DIALECTS, Dialect, Kind
 from api.terms import Wishes
-from shared.object_store import OUTPUT_FOLDERS, ObjectStore, StoredObject, possible_keys
+from shared.object_store import OUTPUT_FOLDERS, ObjectStore, OpenObject, possible_keys
 
 router = APIRouter(tags=["images"])
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 NO_IMAGE = "No such image, or it has expired"
+LOOKING = ThreadPoolExecutor(4, "looking")
+"""Reads what anybody may ask for, and as often: submissions do not wait behind it."""
+PIECE = 2**17
+"""Bytes that are read at a time."""
 
 ANSWERS = "Answers `success` when it is done in time, else `processing`."
 WHAT: dict[Kind, str] = {
@@ -63,7 +72,7 @@ def _serves(folder: str) -> Callable[..., Awaitable[Response]]:
     async def output(name: str, door: FrontDoor) -> Response:
         """A finished image. Its name is the permission to read it."""
         keys = possible_keys(folder, name, attempts=door.settings.max_attempts)
-        return image_response(await asyncio.to_thread(_first, door.store, keys))
+        return image_response(await looked_up(_first, door.store, keys), door.settings)
 
     return output
 
@@ -80,14 +89,45 @@ for _folder in OUTPUT_FOLDERS:
         )
 
 
-def image_response(stored: StoredObject) -> Response:
-    """An object as a browser may show it."""
-    headers = {"Cache-Control": "private, max-age=86400"}
-    return Response(stored.body, media_type=stored.content_type, headers=headers)
+async def looked_up(look: Callable[[*Ts], T], *args: *Ts) -> T:
+    """What this finds in the store, by a few threads of its own."""
+    return await asyncio.get_running_loop().run_in_executor(LOOKING, look, *args)
 
 
-def _first(store: ObjectStore, keys: list[str]) -> StoredObject:
+def image_response(image: OpenObject, settings: ApiSettings) -> Response:
+    """An object as a browser may show it; closes it."""
+    most = settings.body_time.total_seconds() + image.size / settings.body_rate
+    return _Sent(image, seconds=most)
+
+
+class _Sent(Response):
+    """An object, sent as it is read: who takes it slowly holds a piece of it, and not for ever."""
+
+    def __init__(self, image: OpenObject, seconds: float) -> None:
+        headers = {"Cache-Control": "private, max-age=86400", "Content-Length": str(image.size)}
+        super().__init__(media_type=image.content_type, headers=headers)
+        self._image, self._seconds = image, seconds
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        """See starlette."""
+        body = "http.response.body"
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        left = 0 if scope["method"] == "HEAD" else self._image.size
+        try:
+            # The server ends a connection on which not all has been said.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await send(start)
+                    while left > 0 and (piece := await looked_up(self._image.read, PIECE)):
+                        await send({"type": body, "body": piece, "more_body": True})
+                        left -= len(piece)
+                    await send({"type": body})
+        finally:
+            self._image.close()
+
+
+def _first(store: ObjectStore, keys: list[str]) -> OpenObject:
     for key in keys:
         with suppress(FileNotFoundError):
-            return store.get(key)
+            return store.open(key)
     raise HTTPException(404, NO_IMAGE)

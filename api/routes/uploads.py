@@ -10,7 +10,7 @@ from api.dependencies import Fields, FrontDoor, Submitter
 from api.dialects import ENTERPRISE
 from api.errors import REQUIRED, InvalidFields
 from api.images import decode_base64
-from api.routes.images import image_response
+from api.routes.images import image_response, looked_up
 from shared.images import CONTENT_TYPES, sniff
 from shared.jobs import new_job_id
 from shared.object_store import upload_key
@@ -68,7 +68,7 @@ async def uploaded(name: str, door: FrontDoor) -> Response:
     if not UPLOAD_NAME.fullmatch(name):
         raise HTTPException(404, NO_UPLOAD)
     try:
-        stored = await asyncio.to_thread(door.store.get, f"uploads/{name}")
+        stored = await looked_up(door.store.open, f"uploads/{name}")
     except FileNotFoundError:
         raise HTTPException(404, NO_UPLOAD) from None
-    return image_response(stored)
+    return image_response(stored, door.settings)

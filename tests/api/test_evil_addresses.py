@@ -4,20 +4,23 @@ The door, the worker's fetch and the courier are real; names and connections are
 """
 
 import asyncio
+import base64
 import json
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import httpcore
 import pytest
 
 from shared.errors import BadInput
 from shared.webhooks import new_secret
+from tests.api.conftest import KEY, PNG
 from tests.jobs import RESULT
 from tests.ledger import Ledger
 from tests.servers import Reply, Request, http_server
-from tests.shared.internet import PRIVATE_ANSWERS, PUBLIC, Internet
+from tests.shared.internet import ALLOW_LOOPBACK, PRIVATE_ANSWERS, PUBLIC, Internet
 from tests.shared.test_egress_guard import REFUSALS, WRONG_AT_ONCE
 from tests.worker.courier.desk import Desk
 from worker.courier.config import CourierSettings
@@ -26,6 +29,15 @@ from worker.gpu.inputs import fetch_with
 pytestmark = pytest.mark.anyio
 
 FIELDS = ("init_image", "mask_image", "webhook")
+IMAGE = base64.b64encode(PNG).decode()
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+WAYS = {
+    "public": ("/api/v3/img2img", {}),
+    "with a mask": ("/api/v6/images/inpaint", {"model_id": "demo", "mask_image": IMAGE}),
+    "v1": ("/v1/img2img", {}),
+    "tried out": ("/v1/inpaint", {"mask_image": IMAGE, "dry_run": True}),
+}
+"""A path, and fields."""
 BLANK = ("", " ")
 """In a field that may be left out these are no address."""
 TARGETS = {
@@ -51,17 +63,52 @@ def evil(field: str) -> list[str]:
     return [url for url in WRONG_AT_ONCE if field == "init_image" or url not in BLANK]
 
 
+def message(body: dict) -> str:
+    """What a refusal says, with the fields that it names."""
+    return str(body.get("error", body)["message"])
+
+
 @pytest.mark.parametrize("field", FIELDS)
-async def test_the_door_refuses_evil_addresses_and_names_the_field(client, request_body, field):
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+async def test_the_door_refuses_evil_addresses_and_names_the_field(
+    client, request_body, redis, way, field
+):
+    path, more = way
+    good = {"prompt": "a cat", "init_image": request_body["init_image"], **more}
     passed = []
     for url in evil(field):
-        body = json.dumps(request_body | {field: url})  # httpx would stumble over half a pair
-        answer = await client.post("/api/v3/img2img", content=body)
-        if answer.status_code != 400 or field not in answer.json()["message"]:
+        body = json.dumps(good | {field: url})  # httpx would stumble over half a pair
+        answer = await client.post(path, content=body, headers=HEADERS)
+        if answer.status_code != 400 or field not in message(answer.json()):
             passed.append((url, answer.text))
 
     assert passed == []
     assert len(evil(field)) >= 96
+    assert not redis.exists("pools"), "a job was made"
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://img.example.com/api/v3/img2img?key=k", False),
+        ("https://IMG.example.com:443", False),
+        ("{s3}/img2img/generations/a.png", False),
+        ("{s3}/img2img-hooks/", True),
+        ("https://img.example.com:8443/hook", True),
+        ("https://other.example.com/api/v3/img2img", True),
+    ],
+)
+async def test_a_webhook_does_not_lead_back_to_the_service(client, settings, app, url, allowed):
+    app.state.door = replace(app.state.door, guard=ALLOW_LOOPBACK)
+    body = {"prompt": "a cat", "webhook": url.format(s3=settings.s3_endpoint)}
+
+    answer = await client.post("/v1/text2img", json=body, headers=HEADERS)
+
+    assert answer.status_code == (202 if allowed else 400), answer.text
+    if not allowed:
+        assert answer.json()["error"]["message"] == (
+            "webhook cannot be used: it leads back to this service"
+        )
 
 
 @pytest.fixture

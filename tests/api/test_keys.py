@@ -1,6 +1,7 @@
 """Who gets in, and for what: keys, scopes, rates."""
 
 import json
+import random
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from api.keys import main
 from api.routes.operations import OPERATIONS
 from shared import keyring as keyrings
 from shared.api_keys import NewKey, new_key
+from shared.jobs import MAX_JOB_ID
 from shared.ledger.connect import connect_for_requests
 from shared.tenants import Entry, Tenants
 from tests.api.conftest import KEY, OTHER_KEY
@@ -201,33 +203,37 @@ async def test_a_thousand_unknown_and_foreign_ids_get_one_answer(client, redis):
     headers = {"Authorization": f"Bearer {OTHER_KEY}"}
     made = await client.post("/v1/text2img", json={"prompt": "a cat"}, headers={"x-api-key": KEY})
     record = redis.dump(f"job:{made.json()['id']}")
-    foreign, unknown = range(10**15, 10**15 + 500), range(2 * 10**15, 2 * 10**15 + 500)
+    ids = random.Random(6).sample(range(10**15, MAX_JOB_ID), 1100)
+    foreign, unknown = ids[:550], ids[550:]
     for job_id in foreign:
         redis.restore(f"job:{job_id}", 0, record)
 
     answers = {
-        await answer_to(client, method, path.format(job_id), job_id, headers)
+        await answer_to(client, method, path, job_id, headers)
         for index, job_id in enumerate([*foreign, *unknown])
         for method, path in [WAYS[index % len(WAYS)]]
     }
 
     assert len(answers) == len(WAYS)
+    assert {redis.hget(f"job:{job_id}", "state") for job_id in foreign} == {"queued"}
 
 
 WAYS = [
-    ("POST", "/api/v3/fetch/{}"), ("POST", "/api/v6/images/fetch/{}"), ("GET", "/v1/jobs/{}"),
-    ("DELETE", "/v1/jobs/{}"), ("GET", "/v1/webhooks?job={}"), ("POST", "/v1/webhooks/{}/replay"),
-    ("GET", "/v1/jobs/{}/events"),
+    ("POST", "/api/v3/fetch/{}"), ("GET", "/api/v3/fetch/{}"), ("POST", "/api/v6/images/fetch/{}"),
+    ("GET", "/v1/jobs/{}"), ("DELETE", "/v1/jobs/{}"), ("GET", "/v1/jobs/{}/events"),
+    ("GET", "/v1/webhooks?job={}"), ("POST", "/v1/webhooks/{}/replay"),
+    ("POST", "/api/v3/fetch"), ("POST", "/api/v3/delete_image"), ("GET", "/v1/jobs?cursor={}"),
 ]  # fmt: skip
 
 
 async def answer_to(client, method, path, job_id, headers) -> tuple:
     """Status, body and headers; without the id, and the request's own."""
-    answer = await client.request(method, path, headers=headers)
+    body = {"request_id": job_id} if method == "POST" and "{}" not in path else None
+    answer = await client.request(method, path.format(job_id), headers=headers, json=body)
     request_id = answer.headers.get("x-request-id", "-")
     own = sorted((n, v) for n, v in answer.headers.items() if n not in ("x-request-id",))
     text = answer.text.replace(str(job_id), "ID").replace(request_id, "REQUEST")
-    return method, path.replace(str(job_id), "ID"), answer.status_code, text, str(own)
+    return method, path, answer.status_code, text, str(own)
 
 
 def test_the_command_line_makes_lists_and_revokes(settings, monkeypatch, capsys):

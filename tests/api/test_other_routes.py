@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.openapi import document as openapi
 from shared.object_store import ObjectStore
 from tests.api.conftest import KEY, PNG
 from tests.servers import free_port
@@ -53,6 +54,18 @@ async def test_nothing_else_is_served(client, name):
 
     assert answer.status_code == 404
     assert answer.json()["status"] == "error"
+
+
+async def test_the_schema_is_written_once_for_all_who_ask(client, app, monkeypatch):
+    written = []
+    write = openapi.to_json
+    monkeypatch.setattr(openapi, "to_json", lambda schema: written.append(1) or write(schema))
+
+    first, second = [await client.get("/openapi.json") for _ in range(2)]
+
+    assert (first.headers["content-type"], first.content) == ("application/json", second.content)
+    assert first.json() == app.openapi()
+    assert len(written) == 1
 
 
 async def test_it_is_alive_and_ready(client):

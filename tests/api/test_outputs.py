@@ -1,5 +1,7 @@
 """Formats of the outputs, and how long they last, as requests ask for them."""
 
+import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -99,3 +101,42 @@ async def test_a_folder_serves_its_own_outputs_only(client, app):
     app.state.door.store.put(f"generations/{PREFIX}-1.webp", PNG, "image/webp")
 
     assert (await client.get(f"/temp/{PREFIX}-1.webp")).status_code == 404
+
+
+async def test_a_submission_does_not_wait_behind_all_who_look_for_images(
+    client, app, request_body, monkeypatch
+):
+    may_answer, begun = threading.Event(), []
+
+    def open_(key: str):
+        begun.append(key)
+        may_answer.wait(30)
+        raise FileNotFoundError(key)
+
+    def job_of(key: str) -> None:
+        may_answer.wait(30)
+
+    store = app.state.door.store
+    monkeypatch.setattr(store, "open", open_)
+    monkeypatch.setattr(store, "job_of", job_of)
+    delete = {"key": request_body["key"], "image": f"{PREFIX}-0.png"}
+    looks = [
+        look
+        for _ in range(64)
+        for look in (
+            client.get(f"/generations/{PREFIX}-0.png"),
+            client.get(f"/uploads/{'0' * 32}.png"),
+            client.post("/api/v3/delete_image", json=delete),
+        )
+    ]
+    looking = [asyncio.create_task(look) for look in looks]
+    while not begun:
+        await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(20):
+        answer = await client.post(URL, json=request_body)
+    may_answer.set()
+    found = {one.status_code for one in await asyncio.gather(*looking)}
+
+    assert answer.json()["status"] == "processing"
+    assert found == {404}

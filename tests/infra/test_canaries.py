@@ -13,6 +13,7 @@ from redis import Redis
 
 from infra.local import Stack
 from shared.webhooks import new_secret
+from tests.processes import until
 from tests.servers import Reply, free_port, http_server, valkey
 
 KEY = f"canary-key-{secrets.token_hex(8)}"
@@ -154,8 +155,41 @@ def work(service: Service) -> str:
     service.ask("/v1/admin/keys", 403, key=made["key"], json=asked)
     service.ask("/v1/text2img", 400, json={"prompt": [PROMPT], "key": KEY})
     service.ask("/v1/nothing", 404, json={"prompt": PROMPT})
+    work_otherwise(service, made["key"])
     service.http.delete(f"/v1/admin/keys/{made['id']}", headers={"key": KEY})
     return made["key"]
+
+
+def work_otherwise(service: Service, made: str) -> None:
+    """By forms, tried out, repeated, followed, replayed, held back; past the framework and not."""
+    asked = {"prompt": PROMPT, "init_image": IMAGE, "width": 64, "height": 64, "track_id": PROMPT}
+    once = {"Idempotency-Key": PROMPT, **WAIT}
+    through = {"X-Long": "x" * 256}
+    as_form = {name: str(value) for name, value in asked.items()} | {"key": KEY}
+    service.http.post("/api/v3/img2img", data=as_form).raise_for_status()
+    parts = {name: (None, value) for name, value in as_form.items()}
+    service.http.post("/api/v3/img2img", files=parts, headers=through).raise_for_status()
+    service.ask("/v1/img2img", 200, key=made, json=asked | {"dry_run": True})
+    hook = f"{service.hooks}/hook?token={TOKEN}"
+    done = service.ask("/v1/img2img", 200, json=asked | {"webhook": hook}, headers=once).json()
+    service.ask("/v1/img2img", 409, json=asked, headers=once)
+    service.ask("/v1/img2img", 409, json=asked, headers=once | through)
+    events = service.http.get(f"/v1/jobs/{done['id']}/events", headers={"key": KEY})
+    assert "event: succeeded" in events.text
+    listed = service.http.get(f"/v1/jobs?track_id={PROMPT}", headers={"key": KEY}).json()
+    assert [job["id"] for job in listed["jobs"]].count(done["id"]) == 1
+    until(lambda: service.http.get(f"/v1/webhooks?job={done['id']}", headers={"key": KEY})
+          .json()["status"] == "delivered")  # fmt: skip
+    service.ask(f"/v1/webhooks/{done['id']}/replay", 202)
+    service.ask(f"/v1/webhooks/{done['id']}/replay", 409)
+    for order in ("pause", "resume"):
+        service.ask(f"/v1/admin/{order}", 200)
+        service.ask(f"/v1/admin/{order}", 403, key=made)
+    size = {"content_type": "image/png", "size": 1}
+    service.ask("/v1/uploads", 201, json=size)
+    service.ask("/v1/uploads", 400, json=size | {"content_type": PROMPT})
+    for wrong in ({"Cancel-After": PROMPT}, {"Idempotency-Key": KEY * 20}):
+        service.ask("/v1/img2img", 400, json=asked, headers=wrong)
 
 
 def contents(url: str) -> str:

@@ -84,7 +84,8 @@ def test_an_object_that_is_not_there_is_a_missing_file(store: ObjectStore):
 
 
 def test_an_object_that_breaks_off_is_an_error_of_the_store():
-    headers = {"Content-Length": "100", "Last-Modified": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    modified = "Wed, 21 Oct 2026 07:28:00 GMT"
+    headers = {"Content-Length": "100", "Content-Type": "image/png", "Last-Modified": modified}
     with servers.http_server(lambda _: servers.Reply(200, PNG[:50], headers)) as half:
         store = ObjectStore.connect(settings_for(half.url, "access", "secret"))
         with pytest.raises(STORE_ERRORS):

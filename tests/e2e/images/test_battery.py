@@ -21,8 +21,8 @@ from tests.processes import decoders_of, resident_bytes, until
 from tests.servers import free_port, http_server
 from tests.worker.gpu.pictures import FORMATS, encoded, photo
 
-MUTATIONS = 50
-"""Of each format; tests/worker/gpu/test_mutations.py has more."""
+MUTATIONS = 1000
+"""Of each format."""
 FIELDS = {"prompt": "a", "num_inference_steps": 2, "strength": 1.0, "enhance_prompt": "no"}
 MOST_GROWTH = 50 * 2**20
 
@@ -139,6 +139,7 @@ def test_whatever_is_damaged_the_service_answers_with_a_picture_or_a_reason(serv
         for name in FORMATS
         for seed in range(MUTATIONS)
     )
+    pid, memory = service.pid, resident_bytes(service.pid)
 
     outcomes = service.run_all(mutations)
 
@@ -150,8 +151,10 @@ def test_whatever_is_damaged_the_service_answers_with_a_picture_or_a_reason(serv
     ]
     assert not unclear, "\n".join(unclear)
     assert len(outcomes) == 3 * MUTATIONS
+    assert max(outcome.status for outcome in outcomes) < 500
     assert 0 < sum(outcome.accepted for outcome in outcomes) < len(outcomes)
-    assert service.stack.processes["simulated"].starts == 1
+    assert (service.pid, service.stack.processes["simulated"].starts) == (pid, 1)
+    until(lambda: resident_bytes(pid) - memory < MOST_GROWTH)
 
 
 def test_a_worker_goes_on_when_somebody_kills_its_decoders(service):
