@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 NEAR = 0.95
-"""Of the best rate: what more images add to it is worth less than what they make others wait."""
+"""Of the best rate: beyond, more images in a step gain little and slow each other down."""
 MOST = 16
 """Images: as many as a worker has jobs in flight, by its default."""
 

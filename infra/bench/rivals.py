@@ -36,13 +36,15 @@ def batched_whole(
     while not traffic.is_over:
         for request in traffic.arrived(now):
             queues.setdefault(key(request), deque()).append(request)
-        waiting = [queue for queue in queues.values() if queue]
-        ready = [q for q in waiting if len(q) >= cap or q[0].arrival + window <= now]
+        oldest = {kind: queue[0].arrival for kind, queue in queues.items()}
+        ready = [k for k in oldest if oldest[k] + window <= now or len(queues[k]) >= cap]
         if not ready:
-            now = _next_moment(traffic, [q[0].arrival + window for q in waiting])
+            now = _next_moment(traffic, [arrival + window for arrival in oldest.values()])
             continue
-        queue = min(ready, key=lambda queue: queue[0].arrival)
-        batch = [queue.popleft() for _ in range(min(cap, len(queue)))]
+        kind = min(ready, key=oldest.__getitem__)
+        batch = [queues[kind].popleft() for _ in range(min(cap, len(queues[kind])))]
+        if not queues[kind]:
+            del queues[kind]
         calls = max(request.calls for request in batch)
         steps[len(batch), len(batch)] += calls
         now += len(batch) * profile.encode + calls * profile.step_seconds(len(batch))

@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from typing import Any
@@ -69,17 +69,17 @@ def run(effort: Effort, name: str, policy: str, seed: int) -> dict[str, Any]:
     scenario, serve = SCENARIOS[name], POLICIES[policy]
     caps = scenario.caps(policy)
 
-    def served(cap: int, *some: str) -> dict[str, dict[str, Any]]:
-        drawn = traces(scenario, effort.arrivals, seed)
-        runs = {trace: serve(drawn[trace], scenario.profile, cap) for trace in some or drawn}
-        return {trace: point(run, scenario.profile) for trace, run in runs.items()}
+    drawn = traces(scenario, effort.arrivals, seed)
+
+    def served(trace: str, cap: int) -> dict[str, Any]:
+        return point(serve(drawn[trace](), scenario.profile, cap), scenario.profile)
 
     rates = {cap: goodput(serve, scenario, cap, effort, seed) for cap in caps}
-    quickest = min(caps, key=lambda cap: served(cap, JUDGED)[JUDGED]["p99"])
+    quickest = min(caps, key=lambda cap: served(JUDGED, cap)["p99"])
     return {
         "caps": [max(caps, key=lambda cap: rates[cap]), quickest],
         "goodput": max(rates.values()),
-        "traces": served(quickest),
+        "traces": {trace: served(trace, quickest) for trace in drawn},
     }
 
 
@@ -87,11 +87,9 @@ def beside_engine(effort: Effort, name: str) -> dict[str, Any]:
     """The engine itself on every trace, beside the loop that stands for it in long runs."""
     scenario = SCENARIOS[name]
     profile = scenario.profile
+    drawn = traces(scenario, effort.by_engine, seed=0)
     loop, engine = (
-        {
-            trace: serve(traffic, profile, profile.cap)
-            for trace, traffic in traces(scenario, effort.by_engine, seed=0).items()
-        }
+        {trace: serve(traffic(), profile, profile.cap) for trace, traffic in drawn.items()}
         for serve in (POLICIES[OURS], batched_by_engine)
     )
     return {
@@ -104,15 +102,18 @@ def beside_engine(effort: Effort, name: str) -> dict[str, Any]:
     }
 
 
-def traces(scenario: Scenario, count: int, seed: int) -> dict[str, Traffic]:
+def traces(scenario: Scenario, count: int, seed: int) -> dict[str, Callable[[], Traffic]]:
     """By their names: Poisson arrivals at each load, in bursts, and a closed loop."""
     draw = partial(poisson, scenario.mix, count=count, seed=seed)
     steady = {
-        f"{load:.0%}": Traffic(draw(rate=load * scenario.capacity)) for load in scenario.loads
+        f"{load:.0%}": partial(Traffic, draw(rate=load * scenario.capacity))
+        for load in scenario.loads
     }
     return steady | {
-        "bursts": Traffic(bursts(draw(rate=BURST_LOAD * scenario.capacity))),
-        "closed loop": Traffic(draw(rate=math.inf), clients=CLIENTS * scenario.profile.cap),
+        "bursts": partial(Traffic, bursts(draw(rate=BURST_LOAD * scenario.capacity))),
+        "closed loop": partial(
+            Traffic, draw(rate=math.inf), clients=CLIENTS * scenario.profile.cap
+        ),
     }
 
 

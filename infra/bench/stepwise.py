@@ -12,9 +12,9 @@ def batched_by_step(traffic: Traffic, profile: Profile, cap: int) -> Run:
     The same as `batched_by_engine` to the last bit; the clock moves by the same additions.
     """
     waiting: deque[Request] = deque()
-    running: dict[Request, int] = {}  # calls that are left
+    running: dict[Request, int] = {}  # the number of their last step
     steps: Counter[tuple[int, int]] = Counter()
-    now = 0.0
+    step, now = 0, 0.0
     while not traffic.is_over:
         if not running and not waiting:
             coming = traffic.next_arrival
@@ -22,15 +22,14 @@ def batched_by_step(traffic: Traffic, profile: Profile, cap: int) -> Run:
             now = max(now, coming)
             waiting += traffic.arrived(now)
         for request in [waiting.popleft() for _ in range(min(len(waiting), cap - len(running)))]:
-            running[request] = request.calls
+            running[request] = step + request.calls
             now += profile.encode
             waiting += traffic.arrived(now)
         now += profile.step_seconds(len(running))
         steps[len(running), len(running)] += 1
+        step += 1
         waiting += traffic.arrived(now)
-        for request in running:
-            running[request] -= 1
-        for request in [one for one, left in running.items() if not left]:
+        for request in [one for one, last in running.items() if last == step]:
             now += profile.decode
             waiting += traffic.arrived(now)
             del running[request]

@@ -27,11 +27,6 @@ def request(arrival: float = 0.0, *, calls: int = 4, guidance: float = 7.5) -> R
     return Request(arrival, steps=calls, strength=1.0, guidance=guidance)
 
 
-def two_of_each_trace(name: str) -> dict[str, tuple[Traffic, Traffic]]:
-    first, second = (traces(SCENARIOS[name], 200, seed=1) for _ in range(2))
-    return {trace: (first[trace], second[trace]) for trace in first}
-
-
 def guidance(request: Request) -> float:
     return request.guidance
 
@@ -162,10 +157,9 @@ def test_the_same_seed_gives_the_same_run_and_another_rate_stretches_it():
 def test_the_loop_of_long_runs_does_what_the_engine_does(name):
     profile = SCENARIOS[name].profile
 
-    for trace, twice in two_of_each_trace(name).items():
+    for trace, traffic in traces(SCENARIOS[name], 200, seed=1).items():
         loop, engine = (
-            serve(traffic, profile, profile.cap)
-            for serve, traffic in zip((batched_by_step, batched_by_engine), twice, strict=True)
+            serve(traffic(), profile, profile.cap) for serve in (batched_by_step, batched_by_engine)
         )
         assert (loop.latencies, loop.steps) == (engine.latencies, engine.steps), trace
 
@@ -179,7 +173,7 @@ def test_a_rival_has_the_caps_that_suit_it_best():
     rates, p99 = {}, {}
     for cap in scenario.caps(EXACT):
         rates[cap] = goodput(serve, scenario, cap, effort, seed=0)
-        served = serve(traces(scenario, 400, seed=0)["70%"], SD15, cap)
+        served = serve(traces(scenario, 400, seed=0)["70%"](), SD15, cap)
         p99[cap] = point(served, SD15)["p99"]
     in_time, quickest = found["caps"]
     assert found["goodput"] == rates[in_time] == max(rates.values()) > min(rates.values())
