@@ -187,8 +187,7 @@ class SimulatedDevice:
 
     def _spend(self, seconds: float) -> None:
         self.now += seconds
-        coming = self._traffic.next_arrival
-        if self._engine and coming is not None and coming <= self.now:
+        if self._engine:
             self._arrive()
 
     def _jump(self) -> None:
