@@ -90,7 +90,7 @@ class ModelCard(Weights):
     """Used when a request has none."""
     limits: Limits = Limits()
     max_batch: int = Field(default=8, ge=1)
-    """Rows of one denoising step at the most: the knee of the step-time curve."""
+    """Rows of one denoising step at the most: the knee of the step-time curve at `default_side`."""
     compile: (
         Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None
     ) = None

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 
 Mix = Sequence[tuple[int, float, float]]
@@ -46,11 +47,16 @@ def paced(times: Iterable[float]) -> Iterator[None]:
 
 def poisson(mix: Mix, *, rate: float, count: int, seed: int) -> list[Request]:
     """Arrivals that wait for nobody; another rate only stretches the same ones."""
+    return [Request(moment / rate, *one) for moment, one in _drawn(tuple(mix), count, seed)]
+
+
+@lru_cache(maxsize=1)  # a search asks again and again
+def _drawn(mix: Mix, count: int, seed: int) -> list[tuple[float, tuple[int, float, float]]]:
     draw = random.Random(seed)
-    arrival, made = 0.0, []
+    moment, made = 0.0, []
     for _ in range(count):
-        arrival += draw.expovariate(1.0) / rate
-        made.append(Request(arrival, *draw.choice(mix)))
+        moment += draw.expovariate(1.0)
+        made.append((moment, draw.choice(mix)))
     return made
 
 
@@ -101,7 +107,8 @@ class Traffic:
         came = []
         while self._coming and self._coming[0].arrival <= now:
             came.append(self._coming.popleft())
-        self._ended |= dict.fromkeys(came, math.nan)
+        if came:
+            self._ended |= dict.fromkeys(came, math.nan)
         return came
 
     def end(self, request: Request, now: float) -> None:

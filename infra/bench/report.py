@@ -45,10 +45,12 @@ class Effort:
 
     engine: tuple[tuple[int, int, int], ...] = ((64, 20, 3), (256, 8, 2))
     """(pixels a side, images, rounds)."""
-    arrivals: int = 4000
+    arrivals: int = 12_000
     """Many, since a queue that is nearly too long takes thousands of requests to fill."""
+    by_engine: int = 2000
+    """Of these, so many of each trace are also served by the engine itself."""
     seeds: int = 3
-    halvings: int = 7
+    halvings: int = 8
     """Of the interval in which the highest rate is looked for."""
     door: int = 1500
     """Requests a round, with and without HTTP."""
@@ -78,6 +80,7 @@ class Effort:
 QUICK = Effort(
     engine=((64, 3, 1),),
     arrivals=40,
+    by_engine=40,
     seeds=1,
     halvings=2,
     door=64,

@@ -1,11 +1,10 @@
 """How others batch: a batch is formed once, of what agrees, and runs to its end."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 
 from infra.bench.arrivals import Request, Traffic
 from infra.bench.simulator import Profile, Run, run_of
-from worker.gpu.engine import BUCKETS
 
 Key = Callable[[Request], Hashable]
 
@@ -25,37 +24,30 @@ def nothing(_request: Request) -> Hashable:
 
 
 def batched_whole(
-    traffic: Traffic,
-    profile: Profile,
-    key: Key,
-    *,
-    cap: int | None = None,
-    window: float = 0.0,
-    buckets: Sequence[int] = BUCKETS,
+    traffic: Traffic, profile: Profile, cap: int, *, key: Key, window: float = 0.0
 ) -> Run:
     """The device takes the oldest and up to the cap that agree with it, and runs them to the end.
 
-    A batch that is not full waits until its oldest has waited for `window` seconds. It runs the
-    kernels that the engine runs, so it is padded to the same buckets.
+    A batch that is not full waits until its oldest has waited for `window` seconds.
     """
-    cap = cap or profile.cap
     queues: dict[Hashable, deque[Request]] = {}
     steps: Counter[tuple[int, int]] = Counter()
     now = 0.0
     while not traffic.is_over:
         for request in traffic.arrived(now):
             queues.setdefault(key(request), deque()).append(request)
-        waiting = [queue for queue in queues.values() if queue]
-        ready = [q for q in waiting if len(q) >= cap or q[0].arrival + window <= now]
+        oldest = {kind: queue[0].arrival for kind, queue in queues.items()}
+        ready = [k for k in oldest if oldest[k] + window <= now or len(queues[k]) >= cap]
         if not ready:
-            now = _next_moment(traffic, [q[0].arrival + window for q in waiting])
+            now = _next_moment(traffic, [arrival + window for arrival in oldest.values()])
             continue
-        queue = min(ready, key=lambda queue: queue[0].arrival)
-        batch = [queue.popleft() for _ in range(min(cap, len(queue)))]
+        kind = min(ready, key=oldest.__getitem__)
+        batch = [queues[kind].popleft() for _ in range(min(cap, len(queues[kind])))]
+        if not queues[kind]:
+            del queues[kind]
         calls = max(request.calls for request in batch)
-        rows = next(bucket for bucket in buckets if bucket >= len(batch))
-        steps[len(batch), rows] += calls
-        now += len(batch) * profile.encode + calls * profile.step_seconds(rows)
+        steps[len(batch), len(batch)] += calls
+        now += len(batch) * profile.encode + calls * profile.step_seconds(len(batch))
         for request in batch:
             now += profile.decode
             traffic.end(request, now)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.bench.arrivals import Mix, Request, Traffic
+from infra.bench.knee import MOST, knee
 from shared.models import ModelCard
 from worker.gpu.engine import BUCKETS, Engine
 from worker.gpu.pipelines import WarmPipelines
@@ -31,10 +32,14 @@ class Profile:
     encode: float
     decode: float
     """One image."""
-    cap: int
-    """Images that may share a forward."""
     slo: float
     """What a picture may take."""
+
+    @property
+    def cap(self) -> int:
+        """Images that share a forward at the most, where nobody chooses otherwise."""
+        curve = {rows: self.step_seconds(rows) for rows in range(1, MOST + 1)}
+        return min(knee(curve), BUCKETS[-1])
 
     def step_seconds(self, rows: int) -> float:
         """One forward of so many images."""
@@ -44,16 +49,16 @@ class Profile:
         """From arrival to picture, with nobody else there."""
         return self.encode + request.calls * self.step_seconds(1) + self.decode
 
-    def capacity(self, mix: Mix) -> float:
-        """Images per second if every forward were a full batch."""
+    def capacity(self, mix: Mix, batch: int) -> float:
+        """Images a second if so many shared every forward."""
         calls = np.mean([Request(0.0, *one).calls for one in mix])
-        step = self.step_seconds(self.cap) / self.cap
+        step = self.step_seconds(batch) / batch
         return float(1 / (self.encode + self.decode + calls * step))
 
 
-SD15 = Profile(least=0.007, fixed=0.0031, each=0.0039, encode=0.004, decode=0.007, cap=8, slo=2.0)
+SD15 = Profile(least=0.007, fixed=0.0031, each=0.0039, encode=0.004, decode=0.007, slo=2.0)
 """Stable Diffusion 1.5 at 512 pixels on a card that comes to half of its matrix rate."""
-SDXL = Profile(least=0.04, fixed=0.004, each=0.027, encode=0.018, decode=0.04, cap=4, slo=10.0)
+SDXL = Profile(least=0.04, fixed=0.004, each=0.027, encode=0.018, decode=0.04, slo=10.0)
 """At 1024 pixels, where one image nearly fills the card."""
 
 
@@ -102,13 +107,12 @@ def run_of(
     )
 
 
-def batched_by_step(traffic: Traffic, profile: Profile, buckets: Sequence[int] = BUCKETS) -> Run:
+def batched_by_engine(traffic: Traffic, profile: Profile, cap: int) -> Run:
     """The engine of the service, batcher and buckets included, on the counted time."""
-    device = SimulatedDevice(traffic, profile)
+    device = SimulatedDevice(traffic, profile, cap)
     pipelines = WarmPipelines([device.card], "cpu", lambda _card, _device: device)
     engine = Engine(
         pipelines,
-        buckets=buckets,
         on_device_lost=device.over.set_exception,
         clock=lambda: device.now,
     )
@@ -125,8 +129,8 @@ class SimulatedDevice:
     Once running, all of it happens on the engine's thread: the same requests, the same answer.
     """
 
-    def __init__(self, traffic: Traffic, profile: Profile) -> None:
-        self.card = ModelCard(model_id=MODEL, family="sd", source=Path(), max_batch=profile.cap)
+    def __init__(self, traffic: Traffic, profile: Profile, cap: int) -> None:
+        self.card = ModelCard(model_id=MODEL, family="sd", source=Path(), max_batch=cap)
         self.now = 0.0
         self.over: Future[None] = Future()
         self._engine: Engine | None = None  # once it is warm
@@ -194,7 +198,7 @@ class SimulatedDevice:
 
     def _arrive(self) -> None:
         if arrived := [(one, self._sample(one)) for one in self._traffic.arrived(self.now)]:
-            free = max(0, self._profile.cap - self._engine.pending)
+            free = max(0, self.card.max_batch - self._engine.pending)
             self._arrivals |= {sample: one.arrival for one, sample in arrived[:free]}
             self._engine.submit(sample for _, sample in arrived)
 

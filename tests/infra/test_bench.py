@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra.bench.arrivals import Request, Traffic, bursts, poisson
-from infra.bench.policies import MIXED, POLICIES
+from infra.bench.knee import knee
+from infra.bench.policies import EXACT, MIXED, OURS, POLICIES, SCENARIOS, SD15_MIXED, SDXL_MIXED
 from infra.bench.report import PARTS, QUICK
-from infra.bench.rivals import batched_whole, everything
-from infra.bench.scheduling import counted, point
-from infra.bench.simulator import SD15, SDXL, Run, batched_by_step
+from infra.bench.rivals import batched_whole
+from infra.bench.scheduling import counted, goodput, point, run, traces
+from infra.bench.simulator import SD15, SDXL, Run, batched_by_engine
+from infra.bench.stepwise import batched_by_step
 
 ROOT = Path(__file__).parents[2]
 ENCODE, DECODE, CAP = SD15.encode, SD15.decode, SD15.cap
@@ -28,12 +31,12 @@ def guidance(request: Request) -> float:
     return request.guidance
 
 
-def by_step(*requests: Request, **options) -> Run:
-    return batched_by_step(Traffic(requests), SD15, **options)
+def by_step(*requests: Request) -> Run:
+    return batched_by_engine(Traffic(requests), SD15, CAP)
 
 
-def whole(*requests: Request, **options) -> Run:
-    return batched_whole(Traffic(requests), SD15, **{"key": guidance} | options)
+def whole(*requests: Request, cap: int = CAP, **options) -> Run:
+    return batched_whole(Traffic(requests), SD15, cap, **{"key": guidance} | options)
 
 
 def test_a_step_is_flat_until_the_device_is_full():
@@ -42,13 +45,23 @@ def test_a_step_is_flat_until_the_device_is_full():
     assert step_seconds(8) == pytest.approx(0.0343)
 
 
+def test_the_knee_is_the_smallest_batch_that_comes_near_the_best_rate():
+    assert knee({1: 10.0, 2: 12.0, 3: 15.5, 4: 20.5}) == 3  # 0.194 a second are 97 % of 0.2
+    assert knee({1: 10.0, 2: 20.0, 4: 39.0}) == 1
+    assert knee({4: 8.0, 16: 16.0, 32: 16.0}) == 16  # no more than 16 meet in a step
+
+
+def test_the_caps_are_the_knees_of_the_assumed_curves():
+    assert (SD15.cap, SDXL.cap) == (8, 3)
+
+
 def test_calls_are_counted_as_diffusers_counts_them():
     assert Request(0.0, steps=25, strength=0.7, guidance=7.5).calls == 17
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("policy", [*POLICIES.values(), batched_by_engine])
 def test_a_request_alone_takes_its_encoding_its_steps_and_its_decoding(policy):
-    run = policy(Traffic([request(arrival=3.0, calls=5)]), SD15)
+    run = policy(Traffic([request(arrival=3.0, calls=5)]), SD15, CAP)
 
     # A batcher with a window waits for others all the same.
     waits = 0.05 if run.latencies[0] > 0.07 else 0.0
@@ -82,14 +95,6 @@ def test_who_agrees_shares_a_batch_and_overtakes_who_does_not():
     expected = [pair + DECODE, pair + 2 * DECODE + alone, pair + 2 * DECODE]
     assert run.latencies == pytest.approx(expected)
     assert (run.forwards, run.samples) == (8, 12)
-
-
-def test_a_batch_of_five_pays_for_the_bucket_of_six():
-    padded = whole(*(request() for _ in range(5)), buckets=(4, 6))
-    exact = whole(*(request() for _ in range(5)))
-
-    assert (padded.samples, padded.rows) == (20, 24)
-    assert (exact.samples, exact.rows) == (20, 20)
 
 
 def test_by_step_a_late_request_joins_before_the_next_step_and_leaves_when_it_is_done():
@@ -129,11 +134,11 @@ def test_a_full_batch_does_not_wait_for_its_window():
     assert run.latencies[0] == pytest.approx(CAP * ENCODE + step_seconds(CAP) + DECODE)
 
 
-@pytest.mark.parametrize("run", [batched_by_step, lambda *of: batched_whole(*of, key=everything)])
-def test_in_a_closed_loop_the_next_comes_when_one_is_answered(run):
+@pytest.mark.parametrize("policy", [batched_by_engine, POLICIES[OURS], POLICIES[EXACT]])
+def test_in_a_closed_loop_the_next_comes_when_one_is_answered(policy):
     traffic = Traffic([request(calls=2), request(calls=2), request(calls=2)], clients=1)
 
-    ended = run(traffic, SD15)
+    ended = policy(traffic, SD15, CAP)
 
     alone = ENCODE + 2 * step_seconds(1) + DECODE
     assert ended.latencies == pytest.approx([alone] * 3)
@@ -146,6 +151,37 @@ def test_the_same_seed_gives_the_same_run_and_another_rate_stretches_it():
     assert by_step(*first) == by_step(*again)
     assert [r.arrival for r in slower] == pytest.approx([2 * r.arrival for r in first])
     assert [r.steps for r in slower] == [r.steps for r in first]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_loop_of_long_runs_does_what_the_engine_does(name):
+    profile = SCENARIOS[name].profile
+
+    for trace, traffic in traces(SCENARIOS[name], 200, seed=1).items():
+        loop, engine = (
+            serve(traffic(), profile, profile.cap) for serve in (batched_by_step, batched_by_engine)
+        )
+        assert (loop.latencies, loop.steps) == (engine.latencies, engine.steps), trace
+
+
+def test_a_rival_has_the_caps_that_suit_it_best():
+    effort = replace(QUICK, arrivals=400, halvings=5)
+    scenario, serve = SCENARIOS[SD15_MIXED], POLICIES[EXACT]
+
+    found = run(effort, SD15_MIXED, EXACT, seed=0)
+
+    rates, p99 = {}, {}
+    for cap in scenario.caps(EXACT):
+        rates[cap] = goodput(serve, scenario, cap, effort, seed=0)
+        served = serve(traces(scenario, 400, seed=0)["70%"](), SD15, cap)
+        p99[cap] = point(served, SD15)["p99"]
+    in_time, quickest = found["caps"]
+    assert found["goodput"] == rates[in_time] == max(rates.values()) > min(rates.values())
+    assert found["traces"]["70%"]["p99"] == p99[quickest] == min(p99.values()) < max(p99.values())
+
+
+def test_ours_has_the_knee_and_no_choice():
+    assert run(QUICK, SDXL_MIXED, OURS, seed=0)["caps"] == [3, 3]
 
 
 def test_bursts_keep_the_number_and_crowd_three_quarters_into_half_of_the_time():
@@ -168,8 +204,8 @@ def test_who_finds_a_place_joins_after_the_step_at_hand_and_the_encoding():
 
 
 def test_capacity_is_what_full_batches_serve():
-    assert SD15.capacity([(10, 1.0, 7.5)]) == pytest.approx(1 / (0.011 + 10 * 0.0343 / 8))
-    assert SDXL.capacity([(10, 1.0, 7.5)]) == pytest.approx(1 / (0.058 + 10 * 0.112 / 4))
+    assert SD15.capacity([(10, 1.0, 7.5)], 8) == pytest.approx(1 / (0.011 + 10 * 0.0343 / 8))
+    assert SDXL.capacity([(10, 1.0, 7.5)], 4) == pytest.approx(1 / (0.058 + 10 * 0.112 / 4))
 
 
 def test_over_time_a_long_step_counts_for_more_than_a_short_one():

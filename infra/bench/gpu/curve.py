@@ -8,11 +8,9 @@ from infra.bench.gpu.models import ARCHITECTURES, cases, load_ours
 from infra.bench.gpu.plan import Plan
 from infra.bench.gpu.traffic import sample
 from infra.bench.gpu.work import work
+from infra.bench.knee import NEAR, knee
 from infra.bench.report import Finding, Row
 from worker.gpu.families import DeviceMemoryFull
-
-KNEE = 0.95
-"""Of the best rate: the smallest batch that reaches it is large enough."""
 
 __all__ = ["cases", "measure"]
 
@@ -65,6 +63,5 @@ def _rows(case: str, plan: Plan, points: dict[int, Any], rates: Any) -> list[Row
         rows.append(Row(f"  {batch} images a step", f"{milliseconds}; {reached}"))
     if missing := [str(batch) for batch in plan.batches if batch not in points]:
         rows.append(Row(f"  {', '.join(missing)} images a step", "did not fit, or no time left"))
-    best = max(point["image_steps_per_second"] for point in points.values())
-    enough = (b for b, p in points.items() if p["image_steps_per_second"] >= KNEE * best)
-    return [*rows, Row("  knee", f"{next(enough)} images reach {KNEE:.0%} of the best rate")]
+    enough = knee({batch: point["median"] for batch, point in points.items()})
+    return [*rows, Row("  knee", f"{enough} images reach {NEAR:.0%} of the best rate")]
