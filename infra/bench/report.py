@@ -127,9 +127,9 @@ def in_turns(ways: Collection[T], rounds: int) -> Iterator[tuple[float, T]]:
 
 
 def spread(seconds: Sequence[float]) -> Spread:
-    """Of two or more."""
+    """Of two or more, in milliseconds; the clocks do not tell apart what is left out."""
     cuts = quantiles(seconds, n=100, method="inclusive")
-    return {f"p{share}": 1000 * cuts[share - 1] for share in (50, 95, 99)}
+    return {f"p{share}": round(1000 * cuts[share - 1], 3) for share in (50, 95, 99)}
 
 
 def in_words(milliseconds: Spread) -> str:

@@ -164,7 +164,7 @@ class Customers:
     def _post(self, request: Request) -> tuple[int, float]:
         body = {
             "key": self._stack.key,
-            "prompt": "an astronaut in front of the stars, oil painting",
+            "prompt": "photo@0, an astronaut in front of the stars, oil painting",
             "negative_prompt": "blurry, low quality",
             "init_image": self._receiver.photo_url,
             "width": SIDE,

@@ -3,7 +3,8 @@
 A word in the prompt asks for a fault in the denoiser: `kill@2` ends the process before the third
 step, `hang@2` never comes back from it, `raise@2` fails it, `full@2` finds no memory for it;
 `nothing@0` makes no picture. The fault comes whenever the sample gets there, at every attempt.
-To the safety checker bright pictures are unsafe.
+`photo@0` asks for the init image as the picture: that takes as long to store as a real one. To the
+safety checker bright pictures are unsafe.
 """
 
 import os
@@ -94,6 +95,8 @@ class CountingModel:
         if self.card.family == "safety":
             unsafe = bool(sample.image is not None and sample.image.mean() > BRIGHT)
             return Picture(np.zeros((1, 1, 3), np.uint8), steps=1, unsafe=unsafe)
+        if "photo@" in sample.prompt and sample.image is not None:
+            return Picture(sample.image, steps=sample.step)
         row = np.tile(np.frombuffer(sample.seed.to_bytes(4, "big"), np.uint8)[1:], sample.width)
         pixels = np.tile(row, sample.height).reshape(sample.height, sample.width, 3)
         return Picture(pixels, steps=sample.step)

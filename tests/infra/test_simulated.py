@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -57,6 +58,16 @@ def test_a_prompt_can_ask_for_a_death_and_the_job_ends_all_the_same(stack):
     assert answer["status"] == "failed"
     stack.await_ready("simulated")
     assert stack.processes["simulated"].starts == starts + 3
+
+
+def test_a_prompt_can_ask_for_a_picture_that_is_a_photo():
+    photo = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    sample = make_sample(prompt="photo@0, a cat", image=photo)
+    model = CountingModel(CARD)
+    model.begin(sample)
+    sample.denoising = sample.total
+
+    assert np.array_equal(model.finish(sample).pixels, photo)
 
 
 @pytest.mark.parametrize("start", ["image", "text"])
