@@ -230,7 +230,7 @@ class ObjectStore:
         return None
 
     def leads_here(self, url: str) -> bool:
-        """Whether an address is one of the API's own routes, or in the bucket."""
+        """Whether an address is below the API's own, or in the bucket."""
         address = url.partition("?")[0]
         return any(f"{address}/".startswith(f"{base}/") for base in self._bases)
 

@@ -53,8 +53,7 @@ class Line:
     async def pass_through(self) -> None:
         """One comes, and the first of those that wait goes all the way."""
         await self.join("last")
-        message = Queue(queue_name(POOL), channel=self.channel).get()
-        message.ack()
+        message = Queue(queue_name(POOL), channel=self.channel).get(no_ack=True)
         (job_id, generation), _, _ = message.decode()
         attempt = self.attempts.claim(job_id, generation, "worker:1")
         assert attempt, "the message is not of a job that waits"
