@@ -38,7 +38,7 @@ class ApiSettings(Settings):
     max_body: int = 33 * 2**20
     """Bytes of a request: two images of 12 MiB as base64, and the rest."""
     body_time: Duration = timedelta(seconds=10)
-    """How long a body may take, and what it takes at `body_rate` is added."""
+    """How long a body may take, and what it takes at `body_rate` is added; images sent likewise."""
     body_rate: int = Field(default=64 * 2**10, gt=0)
     """Bytes a second; a body that comes more slowly, or stops for `body_time`, gets 408."""
     body_memory: int = Field(default=512 * 2**20, gt=0)

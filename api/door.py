@@ -96,8 +96,7 @@ class Door:
             # What its tenant's limit or an operator holds back says nothing of how others come out.
             is_free = tenant.most_running is None and not place.load.is_paused
             if not record.state.is_final and is_free:
-                expected = self.submissions.expect(record.job.id, place.expectation(record))
-                expected.add_done_callback(_forgive)
+                self.submissions.expect(record.job.id, place.expectation(record))
             return record, place
         except Exception:
             log.exception("accepted, and then no answer", extra={"job_id": receipt.job_id})
@@ -199,12 +198,6 @@ class Door:
         if asked is not None:
             return min(asked, self.settings.longest_wait.total_seconds())
         return 0 if webhook else self.settings.sync_wait.total_seconds()
-
-
-def _forgive(expected: asyncio.Future[None]) -> None:
-    """Less is learnt, and nobody need know."""
-    if not expected.cancelled():
-        expected.exception()
 
 
 def _accepted(job: Job, receipt: Receipt) -> JobRecord:

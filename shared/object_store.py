@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
+import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from shared.config import TEMPORARY, Settings
+from shared.egress_guard import port_of
 from shared.jobs import Job, attempt_prefix
 from shared.retention import is_ours, lifecycle_rules
 
@@ -231,8 +233,8 @@ class ObjectStore:
 
     def leads_here(self, url: str) -> bool:
         """Whether an address is below the API's own, or in the bucket."""
-        address = url.partition("?")[0]
-        return any(f"{address}/".startswith(f"{base}/") for base in self._bases)
+        place = _place(url)
+        return any(place.startswith(_place(base)) for base in self._bases)
 
     def links(self, keys: Iterable[str]) -> list[str]:
         """Where a client gets these objects, as `IMG2IMG_OUTPUT_LINKS` says."""
@@ -305,6 +307,13 @@ def upload_key(extension: str) -> str:
 def input_key() -> str:
     """A new place for an image that a client sent along."""
     return f"inputs/{secrets.token_hex(16)}"
+
+
+def _place(url: str) -> str:
+    """Where a URL leads, in one spelling, without what it asks for there."""
+    parsed = httpx.URL(url)
+    host, path = parsed.host.removesuffix("."), parsed.path.rstrip("/")
+    return f"{parsed.scheme}://{host}:{port_of(parsed)}{path}/"
 
 
 def _is_temporary(key: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Annotated, Any, TypeVar, TypeVarTuple
 
 from fastapi import APIRouter, Header, HTTPException, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.config import ApiSettings
 from api.dependencies import Fields, FrontDoor, Submitter
@@ -20,8 +20,9 @@ router = APIRouter(tags=["images"])
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 NO_IMAGE = "No such image, or it has expired"
-LOOKING = ThreadPoolExecutor(4, "looking")
-"""Reads what anybody may ask for, and as often: submissions do not wait behind it."""
+LOOKING, READING = ThreadPoolExecutor(4, "looking"), ThreadPoolExecutor(4, "reading")
+"""For what anybody may ask for, and as often: submissions do not wait behind it, and images that
+are being sent do not wait for those that are only looked for."""
 PIECE = 2**17
 """Bytes that are read at a time."""
 
@@ -111,19 +112,27 @@ class _Sent(Response):
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         """See starlette."""
         body = "http.response.body"
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        left = 0 if scope["method"] == "HEAD" else self._image.size
+        loop, left = asyncio.get_running_loop(), self._image.size
+
+        async def send_in_time(message: Message) -> None:
+            began = loop.time()
+            async with asyncio.timeout(self._seconds):
+                await send(message)
+            self._seconds -= loop.time() - began
+
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             # The server ends a connection on which not all has been said.
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds):
-                    await send(start)
-                    while left > 0 and (piece := await looked_up(self._image.read, PIECE)):
-                        await send({"type": body, "body": piece, "more_body": True})
-                        left -= len(piece)
-                    await send({"type": body})
+                while scope["method"] != "HEAD" and left > 0:
+                    piece = await loop.run_in_executor(READING, self._image.read, PIECE)
+                    if not piece:
+                        break
+                    await send_in_time({"type": body, "body": piece, "more_body": True})
+                    left -= len(piece)
+                await send_in_time({"type": body})
         finally:
-            self._image.close()
+            READING.submit(self._image.close)  # where it is still read it waits for that
 
 
 def _first(store: ObjectStore, keys: list[str]) -> OpenObject:

@@ -22,7 +22,7 @@ from infra.bench.report import (
     ratio_row,
     spread,
 )
-from infra.bench.serving_load import CLAIMED, Moments, outside_device, requests
+from infra.bench.serving_load import CLAIMED, Moments, requests
 from infra.bench.serving_ways import CAP, Round, engine, service
 from infra.bench.stock_celery import delays
 
@@ -31,7 +31,6 @@ SHARE = 0.97
 """Of the engine's throughput, that is asked of the service."""
 LOAD = 0.5
 IN_HAND, STARTED, TOLD = "accept to engine", "accept to first step", "last step to webhook"
-OUTSIDE = f"{STARTED} without other requests' steps"
 MIDDLE, TAIL = 10.0, 30.0
 """Milliseconds, that are asked at the median and at the 99th percentile."""
 STOCK = {kind: f"stock Celery, {kind}: send to start" for kind in ("solo", "threads")}
@@ -76,7 +75,6 @@ def _stages(moments: Sequence[Moments]) -> dict[str, list[float]]:
     tables = [one.table() for one in moments]
     return {stage: [table[stage] for table in tables] for stage in tables[0]} | {
         IN_HAND: [one.to_engine for one in moments],
-        OUTSIDE: outside_device(moments),
         STARTED: [one.to_first_step for one in moments],
         TOLD: [one.to_webhook for one in moments],
     }
@@ -94,9 +92,9 @@ def _rows(
         *(row for name in rates for row in _thread(name, found[name])),
         *(
             _latency(f"serving at {LOAD:.0%} load: {name}", stages[name])
-            for name in (OUTSIDE, TOLD)
+            for name in (STARTED, TOLD)
         ),
-        *(Row(f"  {name}", in_words(stages[name])) for name in (IN_HAND, STARTED)),
+        Row(f"  {IN_HAND}", in_words(stages[IN_HAND])),
         Row(
             f"  {CLAIMED}",
             f"{in_words(stages[CLAIMED])}; stock p99 {stock:.1f} ms",

@@ -67,12 +67,6 @@ class Moments:
         return self.to_engine + self._of("wait")
 
     @property
-    def steps(self) -> tuple[float, float]:
-        """From when to when the device has it."""
-        began = self.accepted + self.to_first_step
-        return began, began + self._of("steps")
-
-    @property
     def to_webhook(self) -> float:
         """From the last step until the receiver has the webhook."""
         finishing = self._of("finish") / 2 + self.notified - self.finished
@@ -89,26 +83,6 @@ class Moments:
 
     def _of(self, *stages: str) -> float:
         return sum(self.stages[stage] for stage in stages)
-
-
-def outside_device(moments: Sequence[Moments]) -> list[float]:
-    """Of each, the seconds to its first step while the device had no other request."""
-    steps = [one.steps for one in moments]
-    return [
-        one.to_engine + _uncovered(one.accepted + one.to_engine, began, steps)
-        for one, (began, _) in zip(moments, steps, strict=True)
-    ]
-
-
-def _uncovered(start: float, end: float, spans: Sequence[tuple[float, float]]) -> float:
-    """How much of the time from start to end lies in none of the spans."""
-    free = 0.0
-    for since, until in sorted(spans):
-        if since >= end:
-            break
-        free += max(0.0, since - start)
-        start = max(start, until)
-    return free + max(0.0, end - start)
 
 
 def _seconds(milliseconds: str) -> float:

@@ -1,5 +1,6 @@
 """The two ways through which the same requests go, and what each way costs: time, steps, cores."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,10 @@ MODEL, WORKER = "demo", "simulated"
 CAP = 4
 """Samples a step, as the allow-list has it for the demo model."""
 MEMORY = Path("/dev/shm")  # noqa: S108  # nosec B108
-"""Where there is one the bucket is in a folder of it: a disk takes its time, and is not ours."""
+"""Where there is room the service's files are in a folder of it, bucket, Redis's and logs: a disk
+takes its time, and is not ours."""
+ROOM = 2**29
+"""Bytes: more than a run writes."""
 DEVICE = Simulated(step_time=timedelta(milliseconds=7), full_at=2)
 """About as fast as Stable Diffusion 1.5 on a large card, at 512x512."""
 
@@ -80,6 +84,11 @@ class Round:
         }
 
 
+def _where() -> Path | None:
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    return MEMORY if has_room else None
+
+
 @contextmanager
 def service() -> Iterator[tuple[Stack, Customers, Callable[[Sequence[Request]], Round]]]:
     """The whole service, its customers, and what a line of requests costs it."""
@@ -90,7 +99,7 @@ def service() -> Iterator[tuple[Stack, Customers, Callable[[Sequence[Request]], 
         "IMG2IMG_OUTBOUND_ALLOW": HOST,
     }
     with (
-        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder,
+        tempfile.TemporaryDirectory(dir=_where()) as folder,
         Stack(
             folder, port=0, env=env, processes=("redis", "s3", WORKER, "courier", "api")
         ) as stack,

@@ -31,13 +31,15 @@ class Together(Generic[A, R]):
         self._seconds = seconds
         self._waiting: list[tuple[A, asyncio.Future[R]]] = []
         self._out: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self, asked: A) -> asyncio.Future[R]:
         """The answer for one."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
         if not self._waiting:
-            loop.call_later(max(self._seconds, PATIENCE if self._out else 0), self._send)
+            seconds = max(self._seconds, PATIENCE if self._out else 0)
+            self._timer = loop.call_later(seconds, self._send)
         self._waiting.append((asked, answer))
         return answer
 
@@ -47,6 +49,8 @@ class Together(Generic[A, R]):
         await asyncio.gather(*self._out)
 
     def _send(self) -> None:
+        if self._timer:
+            self._timer.cancel()
         waiting, self._waiting = self._waiting, []
         for first in range(0, len(waiting), self._most):
             out = asyncio.create_task(self._settle(waiting[first : first + self._most]))

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import uvicorn
@@ -314,7 +315,8 @@ async def test_who_does_not_take_an_image_holds_a_piece_of_it_and_not_for_ever(s
     store.put(key, PNG + bytes(size - len(PNG)), "image/png")
     reads, closed, read, close = [], asyncio.Event(), OpenObject.read, OpenObject.close
     monkeypatch.setattr(OpenObject, "read", lambda *args: reads.append(args[1]) or read(*args))
-    monkeypatch.setattr(OpenObject, "close", lambda one: closed.set() or close(one))
+    tell = partial(asyncio.get_running_loop().call_soon_threadsafe, closed.set)
+    monkeypatch.setattr(OpenObject, "close", lambda one: (tell(), close(one)))
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     writer.write(request_head("GET", f"/{key}"))
 

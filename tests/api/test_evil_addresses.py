@@ -92,6 +92,8 @@ async def test_the_door_refuses_evil_addresses_and_names_the_field(
     [
         ("https://img.example.com/api/v3/img2img?key=k", False),
         ("https://IMG.example.com:443", False),
+        ("https://img.example.com./api", False),
+        ("https://img.example.com#x", False),
         ("{s3}/img2img/generations/a.png", False),
         ("{s3}/img2img-hooks/", True),
         ("https://img.example.com:8443/hook", True),

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from api.routes.images import image_response
 from tests.api.conftest import PNG
 from tests.api.test_img2img import URL
 
@@ -140,3 +142,49 @@ async def test_a_submission_does_not_wait_behind_all_who_look_for_images(
 
     assert answer.json()["status"] == "processing"
     assert found == {404}
+
+
+class Stalled:
+    """An object of a bucket that says nothing more; who closes it waits for who reads it."""
+
+    size, content_type = 9, "image/png"
+
+    def __init__(self):
+        self.is_read, self.may_end = threading.Event(), threading.Event()
+
+    def read(self, _):
+        self.is_read.set()
+        self.may_end.wait(10)
+        return b"the image"
+
+    def close(self):
+        self.may_end.wait(10)
+
+
+async def test_an_image_that_is_given_up_while_the_bucket_stalls_holds_up_nobody(settings):
+    image, sent = Stalled(), []
+
+    async def send(message):
+        sent.append(message)
+
+    answer = asyncio.create_task(image_response(image, settings)({"method": "GET"}, None, send))
+    await asyncio.to_thread(image.is_read.wait, 10)
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+
+    assert not image.may_end.is_set()  # closing it still waits, elsewhere
+    image.may_end.set()
+
+
+async def test_what_the_bucket_takes_for_an_image_is_not_its_readers_time(settings):
+    hasty = settings.model_copy(update={"body_time": timedelta(0), "body_rate": 2**40})
+    image, sent = Stalled(), []
+
+    async def send(message):
+        sent.append(message)
+        image.may_end.set()
+
+    await image_response(image, hasty)({"method": "GET"}, None, send)
+
+    assert b"".join(message.get("body", b"") for message in sent) == b"the image"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.bench.serving_load import Moments, outside_device
+from infra.bench.serving_load import Moments
 from infra.bench.serving_ways import Round
 
 STAGES = "claim fetch decode submit wait steps develop encode upload finish"
@@ -19,20 +19,6 @@ def test_a_requests_time_is_split_where_the_device_has_it():
     assert one.to_webhook == pytest.approx(3.5 * 0.001 + 0.005)
     assert one.table()["accept to claim"] == pytest.approx(0.003)
     assert [*one.table()][2:-1] == STAGES.split()
-
-
-def test_while_others_have_the_device_nobody_waits_for_the_service():
-    first = dict.fromkeys(STAGES.split(), 0.0) | {"wait": 0.002, "steps": 1.0}
-    other = first | {"wait": 0.5, "steps": 2.0}
-    times = {"sent": 0.0, "finished": 99.0, "notified": 99.0}
-    moments = [
-        Moments(accepted=10.0, claimed=10.003, stages=first, **times),
-        Moments(accepted=10.5, claimed=10.504, stages=other, **times),  # the first one steps
-        Moments(accepted=12.9, claimed=12.9, stages=other, **times),  # the second, for 0.104
-    ]
-
-    assert [one.to_first_step for one in moments] == pytest.approx([0.005, 0.504, 0.5])
-    assert outside_device(moments) == pytest.approx([0.005, 0.004, 0.396])
 
 
 def test_a_round_is_split_into_the_device_and_what_comes_beside_it():

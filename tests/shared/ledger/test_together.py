@@ -1,4 +1,4 @@
-"""Calls of one turn of the event loop share a round trip, and nothing else."""
+"""Calls that are made at about the same time share a round trip, and nothing else."""
 
 import asyncio
 
@@ -70,6 +70,33 @@ async def test_those_who_come_while_a_call_is_out_go_together_when_it_returns():
 
     assert await asyncio.gather(*answers) == ["first", "second", "third"]
     assert calls == [["first"], ["second", "third"]]
+
+
+async def test_who_went_with_a_call_that_returned_leaves_no_timer_behind(monkeypatch):
+    timers, loop = [], asyncio.get_running_loop()
+    later = loop.call_later
+    monkeypatch.setattr(loop, "call_later", lambda *a: timers.append(later(*a)) or timers[-1])
+    calls, left, returns = [], asyncio.Event(), []
+
+    async def call(asked):
+        calls.append(asked)
+        returns.append(asyncio.Event())
+        left.set()
+        await returns[-1].wait()
+        return asked
+
+    together = Together(call, most=9)
+    answers = [together("first")]
+    await left.wait()
+    answers.append(together("second"))  # from here on its five milliseconds run
+    left.clear()
+    returns[0].set()
+    await left.wait()
+
+    assert timers[1].cancelled()  # or it would send who comes next beside the call that is out
+    returns[1].set()
+    assert await asyncio.gather(*answers) == ["first", "second"]
+    assert calls == [["first"], ["second"]]
 
 
 async def test_a_call_that_hangs_holds_up_nobody_who_comes_later():
