@@ -120,8 +120,8 @@ class _Sent(Response):
                 await send(message)
             self._seconds -= loop.time() - began
 
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             # The server ends a connection on which not all has been said.
             with suppress(TimeoutError):
                 while scope["method"] != "HEAD" and left > 0:
