@@ -43,11 +43,10 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
-    port = os.environ.get("PORT")
     parser.add_argument(
         "--port",
         type=int,
-        default=int(port) if port else None,
+        default=os.environ.get("PORT") or None,
         help="of the API; default: $PORT, else 8000 or, if that is taken, a free one",
     )
     parser.add_argument(

@@ -158,3 +158,16 @@ def test_nothing_is_left_running_however_the_stack_ends(tmp_path, number):
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_port_that_is_no_number_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("PORT", "abc")
+    tried = subprocess.run(
+        [sys.executable, "-m", "infra.local"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert tried.returncode == 2
+    assert "argument --port: invalid int value: 'abc'" in tried.stderr
